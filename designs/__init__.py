@@ -1,0 +1,1 @@
+"""Design agents, one file each; imported as ``pairbench.designs``."""

@@ -1,0 +1,1 @@
+"""Boards, one folder each; found as ``pairbench.leaderboards``."""

@@ -1,0 +1,126 @@
+"""pairbench: which pairs of completions to compare, so that DPO makes the best of the labels."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from pairbench.boards import Board, load_board
+    from pairbench.design import (
+        Design,
+        View,
+        difference_variance,
+        over_prompts,
+        posterior_precision,
+        ranked_completions,
+        sampled_pairs,
+        top_pairs,
+    )
+    from pairbench.env import PairEnv
+    from pairbench.errors import InvalidParameter, PairbenchError
+    from pairbench.harness.play import Episode, Round, play, replay
+    from pairbench.harness.run import RunSpec, run
+    from pairbench.oracles.bradley_terry import BradleyTerry
+    from pairbench.pool import Pairs, Pool
+    from pairbench.registry import make_design, make_env, register_design, register_env
+    from pairbench.report import Report, report
+    from pairbench.training.log_linear import LogLinearDPO
+    from pairbench.world import Environment, Truth, World
+
+__version__ = "0.1.0"
+
+# Where each public name lives. They are imported on first use, so that `pairbench --help` and
+# `import pairbench` cost next to nothing.
+_HOMES = {
+    "Board": "boards",
+    "BradleyTerry": "oracles.bradley_terry",
+    "Design": "design",
+    "Environment": "world",
+    "Episode": "harness.play",
+    "InvalidParameter": "errors",
+    "LogLinearDPO": "training.log_linear",
+    "PairEnv": "env",
+    "PairbenchError": "errors",
+    "Pairs": "pool",
+    "Pool": "pool",
+    "Report": "report",
+    "Round": "harness.play",
+    "RunSpec": "harness.run",
+    "Truth": "world",
+    "View": "design",
+    "World": "world",
+    "difference_variance": "design",
+    "load_board": "boards",
+    "make_design": "registry",
+    "make_env": "registry",
+    "over_prompts": "design",
+    "play": "harness.play",
+    "posterior_precision": "design",
+    "ranked_completions": "design",
+    "register_design": "registry",
+    "register_env": "registry",
+    "replay": "harness.play",
+    "report": "report",
+    "run": "harness.run",
+    "sampled_pairs": "design",
+    "top_pairs": "design",
+}
+
+__all__ = [
+    "Board",
+    "BradleyTerry",
+    "Design",
+    "Environment",
+    "Episode",
+    "InvalidParameter",
+    "LogLinearDPO",
+    "PairEnv",
+    "PairbenchError",
+    "Pairs",
+    "Pool",
+    "Report",
+    "Round",
+    "RunSpec",
+    "Truth",
+    "View",
+    "World",
+    "difference_variance",
+    "load_board",
+    "make_design",
+    "make_env",
+    "over_prompts",
+    "play",
+    "posterior_precision",
+    "ranked_completions",
+    "register_design",
+    "register_env",
+    "replay",
+    "report",
+    "run",
+    "sampled_pairs",
+    "top_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pairbench' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"pairbench.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+# In a source checkout envs/, designs/ and leaderboards/ stand beside this package, not inside it.
+_root = Path(__file__).resolve().parent.parent
+if not (_root / "pairbench" / "designs").is_dir() and (_root / "designs" / "__init__.py").is_file():
+    __path__.append(str(_root))
+
+# gymnasium.make knows our ids whichever of the two is imported first, at no cost to those who
+# import only pairbench.
+wrapt.register_post_import_hook("pairbench.registry:register_with_gymnasium", "gymnasium")

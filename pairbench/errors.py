@@ -1,0 +1,78 @@
+"""What can go wrong, by name.
+
+Every message says what was expected, what came, and what to do about it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PairbenchError(Exception):
+    """Base of every error that pairbench raises on purpose."""
+
+
+class InvalidPool(PairbenchError, ValueError):
+    """A pool of completions that cannot be used."""
+
+
+class InvalidPairs(PairbenchError, ValueError):
+    """A design's answer that is not an array of proper pairs."""
+
+
+class BudgetExceeded(InvalidPairs):
+    """A design asked for more labels than are left."""
+
+
+class InvalidParameter(PairbenchError, ValueError):
+    """A parameter of a design, an environment or a run that cannot be used."""
+
+
+class InvalidCell(PairbenchError, ValueError):
+    """A cell file that is cut off, edited, or of another protocol."""
+
+
+class InvalidData(PairbenchError, ValueError):
+    """A data file that is not what an environment needs."""
+
+
+class MissingData(PairbenchError):
+    """An environment's data file is not in the cache folder."""
+
+
+class TrainingFailed(PairbenchError, ArithmeticError):
+    """The optimiser did not reach the requested accuracy."""
+
+
+class PluginError(PairbenchError):
+    """A file or entry point that should hold a design or an environment does not load."""
+
+
+class RunError(PairbenchError):
+    """A run that cannot start or a run folder that cannot be read."""
+
+
+class UnknownName(PairbenchError, LookupError):
+    """A name that nothing answers to."""
+
+
+class UnknownDesign(UnknownName):
+    """No design of that name."""
+
+
+class UnknownEnvironment(UnknownName):
+    """No environment of that id."""
+
+
+class UnknownBoard(UnknownName):
+    """No board of that name."""
+
+
+class UnknownDataset(UnknownName):
+    """No data set of that name."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The half-sentence that names the nearest known name, or nothing when none is near."""
+    by_lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
