@@ -1,0 +1,43 @@
+"""Sums over all pairs of a prompt without forming the pairs.
+
+For completions of one prompt with features Φ ``(K, d)`` and z_ij = φ_i − φ_j:
+
+- z_ijᵀ A z_ij = B_ii + B_jj − B_ij − B_ji with B = Φ A Φᵀ,
+- Σ_{i<j} w_ij z_ij z_ijᵀ = Φᵀ L Φ with L the graph Laplacian of the weights.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def pair_forms(phi: Array, matrix: Array) -> Array:
+    """z_ijᵀ A z_ij for all pairs of each prompt, ``(n_prompts, K, K)``, symmetric.
+
+    Args:
+        phi: φ, ``(n_prompts, K, d)``.
+        matrix: A, ``(d, d)``, symmetric.
+    """
+    gram = (phi @ matrix) @ phi.transpose(0, 2, 1)
+    own = np.einsum("nii->ni", gram)
+    forms = own[:, :, None] + own[:, None, :] - gram - gram.transpose(0, 2, 1)
+    # Equal completions must give 0, not a rounding error below it.
+    nonnegative: Array = np.maximum(forms, 0.0)
+    return nonnegative
+
+
+def pair_gram(phi: Array, weights: Array) -> Array:
+    """Σ_prompt Σ_{i<j} w_ij z_ij z_ijᵀ, ``(d, d)``.
+
+    Args:
+        phi: φ, ``(n_prompts, K, d)``.
+        weights: w, ``(n_prompts, K, K)``; entry ``[i, j]`` and entry ``[j, i]`` are one pair's and
+            are added.
+    """
+    both = weights + weights.transpose(0, 2, 1)
+    laplacian = -both
+    np.einsum("nii->ni", laplacian)[...] += both.sum(axis=2)
+    mixed = laplacian @ phi
+    gram: Array = np.tensordot(phi, mixed, axes=([0, 1], [0, 1]))
+    return (gram + gram.T) / 2

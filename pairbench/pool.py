@@ -1,0 +1,268 @@
+"""The pool: prompts, their completions, and what anyone may know about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Pairs = NDArray[np.int64]
+"""Questions, ``(n, 3)`` rows ``(prompt, first, second)``: is ``first`` better than ``second``?"""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Pool:
+    """A finite pool of completions for each of N prompts.
+
+    Arrays are copied and cannot be written to afterwards, not even by setting their flags, so a
+    pool can be handed to foreign code. Entries that are not ``valid`` are zeroed (``log_ref``:
+    −inf).
+
+    Attributes:
+        features: φ, ``(n_prompts, n_completions, dim)`` float32.
+        log_ref: log π_ref, ``(n_prompts, n_completions)`` nats, normalised over each prompt's pool.
+        lengths: ``(n_prompts, n_completions)`` tokens.
+        valid: ``(n_prompts, n_completions)`` bool; a prompt may have fewer completions than others.
+        prompt_weights: ρ, ``(n_prompts,)``, summing to one.
+        texts: the completions' texts, one tuple for each prompt, where they are known.
+    """
+
+    features: NDArray[np.float32]
+    log_ref: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    prompt_weights: NDArray[np.float64]
+    texts: tuple[tuple[str, ...], ...] | None
+
+    def __init__(
+        self,
+        features: ArrayLike,
+        *,
+        log_ref: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        valid: ArrayLike | None = None,
+        prompt_weights: ArrayLike | None = None,
+        texts: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """Check the arrays, fill in what is missing, and freeze them.
+
+        Args:
+            features: φ, ``(N, K, d)``.
+            log_ref: log-probabilities under π_ref up to a constant for each prompt, ``(N, K)``
+                nats; the same for all completions if not given.
+            lengths: ``(N, K)`` tokens; ones if not given.
+            valid: ``(N, K)`` bool; all if not given.
+            prompt_weights: ``(N,)``, positive; equal if not given.
+            texts: N sequences of K texts.
+
+        Raises:
+            InvalidPool: If shapes disagree, numbers are not finite, or a prompt has fewer than two
+                completions.
+        """
+        phi = np.asarray(features, dtype=np.float32)
+        if phi.ndim != 3 or 0 in phi.shape:
+            raise InvalidPool(
+                "features must be a non-empty array (prompts, completions, dim), "
+                f"got shape {phi.shape}."
+            )
+        n, k, _ = phi.shape
+        mask = _shaped("valid", np.ones((n, k)) if valid is None else valid, (n, k), np.bool_)
+        if (few := np.flatnonzero(mask.sum(axis=1) < 2)).size:
+            raise InvalidPool(
+                "every prompt needs at least two valid completions to compare; "
+                f"{_those('prompt', few)} of {n} have fewer. Leave them out of the pool."
+            )
+        if (bad := np.flatnonzero(((~np.isfinite(phi)).any(axis=2) & mask).any(axis=1))).size:
+            raise InvalidPool(
+                f"features must be finite; {_those('prompt', bad)} of {n} hold NaN or infinite "
+                "values. Mend them, or mark those completions as not valid."
+            )
+        ref = _shaped("log_ref", np.zeros((n, k)) if log_ref is None else log_ref, (n, k))
+        if (bad := np.flatnonzero((~np.isfinite(ref) & mask).any(axis=1))).size:
+            raise InvalidPool(
+                f"log_ref must be finite where valid; {_those('prompt', bad)} of {n} hold other "
+                "values. A completion that π_ref cannot produce is not part of the pool."
+            )
+        ref = np.where(mask, ref, -np.inf)
+        ref = ref - ref.max(axis=1, keepdims=True)
+        ref = ref - np.log(np.exp(ref).sum(axis=1, keepdims=True))
+        tokens = np.where(mask, np.ones((n, k)) if lengths is None else lengths, 0)
+        tokens = _shaped("lengths", tokens, (n, k))
+        if not (np.isfinite(tokens).all() and (tokens >= 0).all()):
+            raise InvalidPool("lengths must be numbers of tokens, zero or more.")
+        rho = np.ones(n) if prompt_weights is None else prompt_weights
+        rho = _shaped("prompt_weights", rho, (n,))
+        if not (np.isfinite(rho).all() and (rho > 0).all()):
+            raise InvalidPool("prompt_weights must be positive and finite.")
+        if texts is not None and (len(texts) != n or any(len(row) != k for row in texts)):
+            raise InvalidPool(f"texts must be {n} sequences of {k} texts, as features has them.")
+        for name, array in (
+            ("features", np.where(mask[:, :, None], phi, np.float32(0))),
+            ("log_ref", ref),
+            ("lengths", tokens.astype(np.int64)),
+            ("valid", mask),
+            ("prompt_weights", rho / rho.sum()),
+        ):
+            object.__setattr__(self, name, frozen_array(array))
+        frozen_texts = None if texts is None else tuple(tuple(row) for row in texts)
+        object.__setattr__(self, "texts", frozen_texts)
+
+    @property
+    def n_prompts(self) -> int:
+        """N, the number of prompts."""
+        return int(self.features.shape[0])
+
+    @property
+    def n_completions(self) -> int:
+        """K, the largest number of completions that a prompt has."""
+        return int(self.features.shape[1])
+
+    @property
+    def dim(self) -> int:
+        """d, the number of features."""
+        return int(self.features.shape[2])
+
+    @cached_property
+    def phi(self) -> NDArray[np.float64]:
+        """The features in float64, ``(N, K, d)``, for whatever ends in a score."""
+        return frozen_array(self.features.astype(np.float64))
+
+    @cached_property
+    def pair_mask(self) -> NDArray[np.bool_]:
+        """``(N, K, K)``, true once for each proper pair: at ``[prompt, i, j]`` with ``i < j``."""
+        upper = np.triu(np.ones((self.n_completions, self.n_completions), dtype=np.bool_), 1)
+        return frozen_array(self.valid[:, :, None] & self.valid[:, None, :] & upper)
+
+    @cached_property
+    def n_pairs(self) -> int:
+        """The number of distinct pairs."""
+        sizes = self.valid.sum(axis=1, dtype=np.int64)
+        return int((sizes * (sizes - 1) // 2).sum())
+
+    def subset(self, prompts: ArrayLike) -> "Pool":
+        """The pool of some of the prompts, their weights renormalised.
+
+        Args:
+            prompts: indices or a mask, as numpy takes them.
+        """
+        index = np.arange(self.n_prompts)[np.asarray(prompts)]
+        return Pool(
+            self.features[index],
+            log_ref=np.where(self.valid, self.log_ref, 0.0)[index],
+            lengths=self.lengths[index],
+            valid=self.valid[index],
+            prompt_weights=self.prompt_weights[index],
+            texts=None if self.texts is None else [self.texts[i] for i in index],
+        )
+
+    def differences(self, pairs: Pairs) -> NDArray[np.float64]:
+        """z = φ(first) − φ(second), ``(n_pairs, d)``."""
+        prompt, first, second = pairs.T
+        z: NDArray[np.float64] = self.phi[prompt, first] - self.phi[prompt, second]
+        return z
+
+    def proper(self, pairs: Pairs) -> NDArray[np.bool_]:
+        """Which rows are a question: two different valid completions of one prompt, ``(n,)``."""
+        prompt, first, second = pairs.T
+        size = np.array([self.n_prompts, self.n_completions, self.n_completions])
+        inside = ((pairs >= 0) & (pairs < size)).all(axis=1)
+        prompt, first, second = (np.where(inside, x, 0) for x in (prompt, first, second))
+        there = self.valid[prompt, first] & self.valid[prompt, second]
+        proper: NDArray[np.bool_] = inside & (first != second) & there
+        return proper
+
+
+def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the design") -> Pairs:
+    """A design's answer as an ``(n, 3)`` int64 array of proper pairs, or a clear error.
+
+    Args:
+        answer: what the design returned.
+        pool: the pool that it was to choose from.
+        limit: the number of labels that it may buy.
+        asker: its name, for the message.
+
+    Raises:
+        InvalidPairs: If the answer is no integer array ``(n, 3)``, or a row is no proper pair.
+        BudgetExceeded: If it has more than ``limit`` rows.
+    """
+    try:
+        array = np.asarray(answer)
+    except ValueError as error:
+        raise InvalidPairs(f"{asker} returned something that is no array: {error}.") from error
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise InvalidPairs(
+            f"{asker} returned shape {array.shape} of dtype {array.dtype}; "
+            "expected (n, 3) rows (prompt, first, second)."
+        )
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise InvalidPairs(
+            f"{asker} returned dtype {array.dtype}; expected integers: "
+            "prompt and completion indices. Convert with .astype(np.int64)."
+        )
+    if len(array) > limit:
+        raise BudgetExceeded(
+            f"{asker} asked for {len(array)} pairs, where {limit} labels are left. "
+            "Return at most view.budget_left pairs."
+        )
+    if array.size and (array > np.iinfo(np.int64).max).any():
+        raise InvalidPairs(f"{asker} returned an index that no int64 can hold.")
+    pairs: Pairs = array.astype(np.int64)
+    if (bad := np.flatnonzero(~pool.proper(pairs))).size:
+        raise InvalidPairs(
+            f"{asker} returned {len(bad)} improper of {len(pairs)} pairs, the first at row "
+            f"{bad[0]}: {_what_is_wrong(pairs[bad[0]], pool)}"
+        )
+    return pairs
+
+
+def repeats(pairs: Pairs, past: Pairs) -> NDArray[np.int64]:
+    """How often each question was asked before, in ``past`` or earlier in ``pairs``, ``(n,)``.
+
+    The order within a pair does not count: (x, i, j) and (x, j, i) are one question.
+    """
+    both = np.concatenate([past, pairs])
+    both = np.stack([both[:, 0], both[:, 1:].min(axis=1), both[:, 1:].max(axis=1)], axis=1)
+    _, group = np.unique(both, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], group[order], side="left")
+    count = np.empty(len(both), dtype=np.int64)
+    count[order] = np.arange(len(both)) - starts
+    return count[len(past) :]
+
+
+def frozen_array(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A copy that nobody can write to: its memory is an immutable ``bytes``."""
+    return np.frombuffer(array.tobytes(), dtype=array.dtype).reshape(array.shape)
+
+
+def _shaped(
+    name: str, values: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64
+) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(values, dtype=dtype)
+    if array.shape != shape:
+        raise InvalidPool(f"{name} must have shape {shape} to match features, got {array.shape}.")
+    return array
+
+
+def _those(what: str, index: NDArray[np.intp]) -> str:
+    shown = ", ".join(str(i) for i in index[:5])
+    return f"{len(index)} {what}s ({shown}{', …' if len(index) > 5 else ''})"
+
+
+def _what_is_wrong(row: NDArray[np.int64], pool: Pool) -> str:
+    prompt, first, second = (int(x) for x in row)
+    if not 0 <= prompt < pool.n_prompts:
+        return f"prompt {prompt} is outside the pool, which has prompts 0 to {pool.n_prompts - 1}."
+    last = pool.n_completions - 1
+    for index in (first, second):
+        if not 0 <= index <= last:
+            return f"completion {index} is outside the pool, which has completions 0 to {last}."
+        if not pool.valid[prompt, index]:
+            return f"completion {index} of prompt {prompt} is not valid (see view.pool.valid)."
+    return f"prompt {prompt} compares completion {first} with itself."
