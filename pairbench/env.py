@@ -1,0 +1,207 @@
+"""PairEnv: one episode of choosing pairs, as a Gymnasium environment."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from pairbench.budget import Ledger
+from pairbench.design import View
+from pairbench.errors import InvalidParameter, RunError
+from pairbench.metering import Usage, metered
+from pairbench.policies import Policy
+from pairbench.pool import Pairs, Pool, repeats
+from pairbench.registry import make_env
+from pairbench.scoring import Score
+from pairbench.world import Environment, World, drawn_world
+
+Observation = dict[str, NDArray[Any]]
+
+_STREAM = 0x9A12  # keeps a design's random numbers apart from those that drew the world
+_LARGE = 1e30  # stands for infinity in spaces, where Gymnasium's checker asks for finite bounds
+
+
+class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
+    """Buy labels for pairs of completions, round by round.
+
+    **Description.** A world is drawn from the seed. In each round the agent asks a batch of
+    questions, the oracle answers, the trainer fits a policy by DPO to all answers so far, and the
+    policy is scored.
+
+    **Action space.** ``MultiDiscrete``, ``(n, 3)`` rows ``(prompt, first, second)``, n being the
+    largest batch of the schedule. Of the rows that are a question (two different valid
+    completions) the first ``labels_left`` are asked; all others buy nothing. To ask fewer, fill up
+    with rows whose ``first`` equals ``second``.
+
+    **Observation space.** ``Dict``: the pool (``features``, ``log_ref``, 0 where not valid,
+    ``lengths``, ``valid``, ``prompt_weights``), the questions so far (``pairs``, −1 where not yet
+    asked), their answers (``labels``: 1, 0, ½; −1 where there is none), ``labels_left`` in this
+    round and ``rounds_left``.
+
+    **Reward.** The fall of the gap G(π̂) on held-out prompts since the last round, reward units; the
+    return is the total fall from π_ref's gap.
+
+    **Episode end.** Terminated when the schedule is spent; never truncated.
+
+    **Info.** ``round``, ``labels`` bought so far, ``skipped`` rows of the last action. Never the
+    truth.
+
+    **Arguments.** ``environment``: an id or an :class:`Environment`; ``budgets``: the schedule;
+    further keywords are the environment's parameters.
+
+    **Version history.** The version is the environment id's.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - typed so by the base class
+
+    def __init__(
+        self,
+        environment: str | Environment,
+        budgets: Sequence[int] | None = None,
+        render_mode: None = None,
+        **params: Any,
+    ) -> None:
+        """Make the environment and its spaces; a world is drawn by :meth:`reset`.
+
+        Args:
+            environment: an id, a spec such as ``"pairbench/LogLinear-v1(dim=32)"``, or an object.
+            budgets: cumulative numbers of labels; the environment's own if not given.
+            render_mode: only None, there is nothing to render.
+            **params: parameters of the environment, where an id is given.
+
+        Raises:
+            InvalidParameter: If the budgets do not grow from 1 or more.
+        """
+        self.environment = make_env(environment, **params)
+        self.marks = checked_budgets(self.environment.budgets if budgets is None else budgets)
+        self.render_mode = render_mode
+        # Shapes are the same for all seeds.
+        pool = drawn_world(self.environment, 0).pool
+        self.batch = int(np.diff((0, *self.marks)).max())
+        n, k, total = pool.n_prompts, pool.n_completions, self.marks[-1]
+        self.action_space = spaces.MultiDiscrete(np.tile([n, k, k], (self.batch, 1)))
+        self.observation_space = spaces.Dict(  # type: ignore[assignment]  # Dict's own typing
+            {
+                "features": spaces.Box(-_LARGE, _LARGE, (n, k, pool.dim), np.float32),
+                "log_ref": spaces.Box(-_LARGE, 0, (n, k), np.float64),
+                "lengths": spaces.Box(0, 2**62, (n, k), np.int64),
+                "valid": spaces.MultiBinary((n, k)),
+                "prompt_weights": spaces.Box(0, 1, (n,), np.float64),
+                "pairs": spaces.Box(-1, max(n, k), (total, 3), np.int64),
+                "labels": spaces.Box(-1, 1, (total,), np.float32),
+                "labels_left": spaces.Box(0, total, (1,), np.int64),
+                "rounds_left": spaces.Box(0, len(self.marks), (1,), np.int64),
+            }
+        )
+        self._world: World | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draw a world, that of the seed where one is given, and begin an episode."""
+        super().reset(seed=seed)
+        self.seed = int(self.np_random.integers(2**32)) if seed is None else seed
+        world = self._world = drawn_world(self.environment, self.seed)
+        # A copy, so that not even its attributes lead back to what the score is computed on.
+        self.pool: Pool = copy.copy(world.pool)
+        self.pairs: Pairs = np.empty((0, 3), dtype=np.int64)
+        self.labels = np.empty(0)
+        self.ledger = Ledger(self.marks)
+        self.policy: Policy = world.trainer.fit(world.pool, world.beta, self.pairs, self.labels)
+        self.training = Usage()
+        self._gap = world.gap(self.policy)
+        return self._observation(), self._info(skipped=0)
+
+    def step(
+        self, action: NDArray[np.int64]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Ask the questions of one round, train, and score."""
+        world = self.world
+        if not self.ledger.rounds_left:
+            raise RunError("the episode is over: the schedule is spent. Call reset() first.")
+        rows = np.asarray(action, dtype=np.int64).reshape(-1, 3)
+        pairs = rows[world.pool.proper(rows)][: self.ledger.left]
+        answers = world.oracle.label(pairs, repeats(pairs, self.pairs))
+        self.pairs = np.concatenate([self.pairs, pairs])
+        self.labels = np.concatenate([self.labels, answers])
+        self.ledger = self.ledger.charge(pairs, world.pool)
+        with metered() as self.training:
+            self.policy = world.trainer.fit(world.pool, world.beta, self.pairs, self.labels)
+        before, self._gap = self._gap, world.gap(self.policy)
+        done = not self.ledger.rounds_left
+        info = self._info(skipped=len(rows) - len(pairs))
+        return self._observation(), before - self._gap, done, False, info
+
+    @property
+    def world(self) -> World:
+        """The world of this episode, truth and all: for the harness, not for agents."""
+        if self._world is None:
+            raise RunError("there is no episode yet. Call reset() first.")
+        return self._world
+
+    def view(self) -> View:
+        """What a design may see before the next round; the same whatever was played before."""
+        stream = np.random.SeedSequence(self.seed, spawn_key=(_STREAM, self.ledger.round))
+        pairs, labels = self.pairs.copy(), self.labels.copy()
+        pairs.flags.writeable = labels.flags.writeable = False
+        return View(
+            pool=self.pool,
+            beta=self.world.beta,
+            ridge=self.world.trainer.ridge,
+            pairs=pairs,
+            labels=labels,
+            ledger=self.ledger,
+            rng=np.random.default_rng(stream),
+        )
+
+    def action(self, pairs: Pairs) -> NDArray[np.int64]:
+        """The action that asks these pairs, ``(batch, 3)``: the other rows buy nothing."""
+        action = np.zeros((max(self.batch, len(pairs)), 3), dtype=np.int64)
+        action[: len(pairs)] = pairs
+        return action
+
+    def score(self) -> Score:
+        """All figures of merit of the current policy."""
+        return self.world.score(self.policy, self.pairs)
+
+    def _observation(self) -> Observation:
+        pool, total, bought = self.pool, self.marks[-1], len(self.pairs)
+        pairs = np.full((total, 3), -1, dtype=np.int64)
+        pairs[:bought] = self.pairs
+        labels = np.full(total, -1, dtype=np.float32)
+        labels[:bought] = np.nan_to_num(self.labels, nan=-1)
+        # Copies, because agents keep and change what they are given.
+        return {
+            "features": pool.features.copy(),
+            "log_ref": np.where(pool.valid, pool.log_ref, 0.0),
+            "lengths": pool.lengths.copy(),
+            "valid": pool.valid.astype(np.int8),
+            "prompt_weights": pool.prompt_weights.copy(),
+            "pairs": pairs,
+            "labels": labels,
+            "labels_left": np.array([self.ledger.left], dtype=np.int64),
+            "rounds_left": np.array([self.ledger.rounds_left], dtype=np.int64),
+        }
+
+    def _info(self, skipped: int) -> dict[str, Any]:
+        return {"round": self.ledger.round, "labels": self.ledger.labels, "skipped": skipped}
+
+
+def checked_budgets(budgets: Sequence[int]) -> tuple[int, ...]:
+    """The schedule as a tuple.
+
+    Raises:
+        InvalidParameter: If it is empty, holds anything but whole numbers, or does not grow.
+    """
+    marks = tuple(budgets)
+    whole = all(isinstance(mark, int | np.integer) for mark in marks)
+    if not marks or not whole or any(b <= a for a, b in zip((0, *marks), marks, strict=False)):
+        raise InvalidParameter(
+            "budgets must be whole cumulative numbers of labels that grow from 1 or more, "
+            f"such as 50,100,200; got {marks}."
+        )
+    return tuple(int(mark) for mark in marks)

@@ -1,0 +1,145 @@
+"""Features of texts that need no model: surface style, and latent semantics of the words."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench.errors import InvalidData
+
+STYLE_NAMES: tuple[str, ...] = (
+    "log_chars",
+    "log_words",
+    "words_per_char",
+    "log_newlines",
+    "log_paragraphs",
+    "log_numbered",
+    "log_bullets",
+    "log_bold",
+    "log_headers",
+    "log_codefence",
+    "log_excl",
+    "log_quest",
+    "log_commas",
+    "as_an_ai",
+    "early_sorry",
+    "ends_clean",
+    "type_token",
+    "upper_frac",
+    "digit_frac",
+    "nonascii_frac",
+)
+
+_NUMBERED = re.compile(r"^\s*\d+[.)]", re.MULTILINE)
+_BULLET = re.compile(r"^\s*[-*•]", re.MULTILINE)
+_HEADER = re.compile(r"^#+ ", re.MULTILINE)
+_CLEAN_ENDS = ("", *'.!?)"`')
+_EARLY = 200
+
+
+def style_features(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Surface features of each text.
+
+    With n characters, w words (`str.split`) and log = log(1 + count), the columns are:
+
+    - log_chars: log of n.
+    - log_words: log of w.
+    - words_per_char: 5 w / (n + 1), which is near 1 for English.
+    - log_newlines: log of the count of newlines.
+    - log_paragraphs: log of the count of double newlines, not overlapping.
+    - log_numbered: log of the count of lines that open with digits and "." or ")", indented or not.
+    - log_bullets: log of the count of lines that open with "-", "*" or "•", indented or not
+      (so a line that opens with bold text or is a rule counts too).
+    - log_bold: log of the count of "**", two to a bold span.
+    - log_headers: log of the count of lines that open with "#"s and a space.
+    - log_codefence: log of the count of "```", two to a block.
+    - log_excl, log_quest, log_commas: log of the counts of "!", "?" and ",".
+    - as_an_ai: 1 if "as an ai" occurs, in any case.
+    - early_sorry: 1 if "sorry" occurs in the first 200 characters, in any case.
+    - ends_clean: 1 if the last character that is not white space is one of . ! ? ) " `
+      or there is none.
+    - type_token: distinct words / (w + 1), case kept.
+    - upper_frac, digit_frac, nonascii_frac: upper-case, digit (`str.isdigit`) and non-ASCII
+      characters / (n + 1).
+
+    Args:
+        texts: The texts.
+
+    Returns:
+        ``(n, 20)``, columns as in `STYLE_NAMES`.
+    """
+    if not len(texts):
+        return np.empty((0, len(STYLE_NAMES)), dtype=np.float32)
+    rows = np.array([_raw(text) for text in texts], dtype=np.float64)
+    logs = [j for j, name in enumerate(STYLE_NAMES) if name.startswith("log_")]
+    rows[:, logs] = np.log1p(rows[:, logs])
+    return rows.astype(np.float32)
+
+
+def lsa_features(texts: Sequence[str], dim: int = 64, seed: int = 0) -> NDArray[np.float32]:
+    """Truncated SVD of the TF-IDF matrix of the texts, fitted on the texts themselves.
+
+    The words are scikit-learn's default tokens (lower case, two characters or more, no stop words),
+    the 20,000 most frequent of those in at least 5 texts, weighted (1 + log count) times the
+    smoothed inverse document frequency, with rows of unit length before the SVD. The features are
+    not rescaled after it.
+
+    Args:
+        texts: The texts.
+        dim: How many features.
+        seed: The seed of the randomised SVD.
+
+    Returns:
+        ``(n, dim)``.
+
+    Raises:
+        InvalidData: If the texts share too few words for that many features.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    tfidf = TfidfVectorizer(min_df=5, max_features=20_000, sublinear_tf=True)
+    try:
+        words = tfidf.fit_transform(texts)
+        return np.asarray(
+            TruncatedSVD(dim, random_state=seed).fit_transform(words), dtype=np.float32
+        )
+    except ValueError as error:
+        raise InvalidData(
+            f"cannot make {dim} word features of {len(texts)} texts: {error} "
+            f"At least {dim} words must each stand in five texts or more."
+        ) from error
+
+
+def _raw(text: str) -> tuple[float, ...]:
+    """The features of one text, with counts in place of their logs."""
+    words = text.split()
+    lower = text.lower()
+    chars = len(text) + 1
+    return (
+        len(text),
+        len(words),
+        5 * len(words) / chars,
+        text.count("\n"),
+        text.count("\n\n"),
+        len(_NUMBERED.findall(text)),
+        len(_BULLET.findall(text)),
+        text.count("**"),
+        len(_HEADER.findall(text)),
+        text.count("```"),
+        text.count("!"),
+        text.count("?"),
+        text.count(","),
+        "as an ai" in lower,
+        "sorry" in lower[:_EARLY],
+        text.rstrip()[-1:] in _CLEAN_ENDS,
+        len(set(words)) / (len(words) + 1),
+        sum(map(str.isupper, text)) / chars,
+        sum(map(str.isdigit, text)) / chars,
+        sum(map(_non_ascii, text)) / chars,
+    )
+
+
+def _non_ascii(char: str) -> bool:
+    return not char.isascii()

@@ -1,0 +1,479 @@
+"""Names to designs and environments: built in, installed, registered, or in a file.
+
+A built-in design is a file of ``designs/``, named as the file is, with hyphens. It is loaded in the
+same way as a user's file, and what is said of one holds for the other: the file defines a function
+``select(view, n)`` or a subclass of :class:`Design`.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from pairbench.design import Design, FunctionDesign
+from pairbench.errors import (
+    InvalidParameter,
+    PairbenchError,
+    PluginError,
+    UnknownDesign,
+    UnknownEnvironment,
+    UnknownName,
+    did_you_mean,
+)
+from pairbench.world import Environment
+
+Factory = Callable[..., Any]
+E_ = TypeVar("E_", bound=type[Environment])
+NAMESPACE = "pairbench/"
+
+_designs: dict[str, Factory] = {}
+_environments: dict[str, Factory] = {}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A design or an environment by name, with all its parameters: what a cell remembers.
+
+    Attributes:
+        name: the id, or the file's path (and class) as it was given.
+        params: every parameter, defaults included.
+        source: SHA-256 of the source file, or of the data, where the name alone does not fix the
+            behaviour; see :func:`design_spec` and :func:`environment_spec`.
+        label: the name and the parameters that are not defaults, for people.
+        location: where a file lies, to load it again in another process; no part of the identity.
+    """
+
+    name: str
+    params: dict[str, Any]
+    source: str | None
+    label: str
+    location: str | None = field(default=None, compare=False)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two cells the same, as JSON."""
+        return {"name": self.name, "params": self.params, "source": self.source}
+
+
+def register_design(name: str, design: Factory | None = None) -> Any:
+    """Make a design known under a name; also as a decorator, ``@register_design("mine")``.
+
+    Worker processes know what is registered at the top level of a script or an installed package;
+    in a notebook, put the design into a file and give the file.
+
+    Args:
+        name: the name, such as ``"my-design"``.
+        design: a subclass of :class:`Design`, or a function ``select(view, n)``.
+    """
+    if design is None:
+        return lambda d: register_design(name, d)
+    _designs[name] = design
+    return design
+
+
+def register_env(name: str) -> Callable[[E_], E_]:
+    """Make an :class:`Environment` known under an id; a class decorator.
+
+    Args:
+        name: an id such as ``"pairbench/LogLinear-v1"``. The version is a promise: an environment
+            that behaves otherwise gets a new one.
+    """
+
+    def register(environment: E_) -> E_:
+        _environments[name] = environment
+        if hasattr(sys.modules.get("gymnasium"), "register"):
+            _tell_gymnasium(name)
+        return environment
+
+    return register
+
+
+def make_design(design: str | Design | Factory, **params: Any) -> Design:
+    """A design by name, file, or spec.
+
+    Args:
+        design: a name (``"i-optimal"``), a file (``"my_design.py"``, ``"file.py:Class"``), either
+            with parameters (``"i-optimal-two-stage(pilot=0.3)"``), a function ``select(view, n)``,
+            or a design, which is given back.
+        **params: parameters, added to those of the spec.
+
+    Raises:
+        UnknownDesign: If nothing answers to the name.
+        InvalidParameter: If a parameter is unknown or has an impossible value.
+        PluginError: If the file does not load or holds no design.
+    """
+    if isinstance(design, Design):
+        return design
+    if isinstance(design, str):
+        name, given = parsed(design)
+        made: Design = _made(_design_factory(name), f"design {name!r}", given | params)
+    else:
+        made = _made(design, "design", params)
+    return made
+
+
+def make_env(environment: str | Environment, **params: Any) -> Environment:
+    """An environment by id, file, or spec; ``gymnasium.make`` gives the same one to an RL agent.
+
+    Args:
+        environment: an id (``"pairbench/LogLinear-v1"``; the part before the slash may be left
+            out), a file (``"file.py:Class"``), either with parameters
+            (``"pairbench/LogLinear-v1(dim=32)"``), or an environment, which is given back.
+        **params: parameters, added to those of the spec.
+
+    Raises:
+        UnknownEnvironment: If nothing answers to the id.
+        InvalidParameter: If a parameter is unknown or has an impossible value.
+        PluginError: If the file does not load or holds no environment.
+    """
+    if isinstance(environment, Environment):
+        return environment
+    name, given = parsed(environment)
+    made: Environment = _made(_environment_factory(name), f"environment {name!r}", given | params)
+    return made
+
+
+def design_names() -> list[str]:
+    """The names of all designs that need no file to be given."""
+    built_in = [m.name.replace("_", "-") for m in _modules("pairbench.designs")]
+    return sorted({*built_in, *_designs, *_entry_points("pairbench.designs")})
+
+
+def environment_ids() -> list[str]:
+    """The ids of all environments that need no file to be given."""
+    _load_environments()
+    return sorted({*_environments, *_entry_points("pairbench.envs")})
+
+
+def design_spec(design: str) -> Spec:
+    """The spec of a design, with all parameters filled in.
+
+    ``source`` is the digest of the file that defines it, so that an edited design makes new cells.
+    """
+    name, given = parsed(design)
+    factory = _design_factory(name)
+    made = _made(factory, f"design {name!r}", given)
+    return _spec(name, made, _source(factory))
+
+
+def environment_spec(environment: str) -> Spec:
+    """The spec of an environment, with all parameters filled in.
+
+    A versioned id promises its behaviour; ``source`` is the digest of the data file it reads, or of
+    the file that defines it where it was given by path.
+    """
+    name, given = parsed(environment)
+    factory = _environment_factory(name)
+    made: Environment = _made(factory, f"environment {name!r}", given)
+    if _is_file(name):
+        return _spec(name, made, _source(factory))
+    full = name if name in _environments or "/" in name else NAMESPACE + name
+    return _spec(full, made, made.data_digest())
+
+
+def describe_design(name: str) -> dict[str, Any]:
+    """Name, first sentence, and parameters with their defaults, for listings."""
+    try:
+        factory = _design_factory(name)
+    except PluginError as error:  # one broken plugin must not hide the others
+        return {"name": name, "summary": f"does not load: {error}", "parameters": {}}
+    module = inspect.getmodule(factory)
+    return _described(name, factory, (module and module.__doc__) or factory.__doc__)
+
+
+def describe_env(name: str) -> dict[str, Any]:
+    """Name, first sentence, and parameters with their defaults, for listings."""
+    try:
+        factory = _environment_factory(name)
+    except PluginError as error:
+        return {"name": name, "summary": f"does not load: {error}", "parameters": {}}
+    return _described(name, factory, factory.__doc__)
+
+
+def from_spec(spec: Spec, make: Callable[..., Any]) -> Any:
+    """The object that a spec describes, through ``make_design`` or ``make_env``."""
+    return make(spec.location or spec.name, **spec.params)
+
+
+def parsed(spec: str) -> tuple[str, dict[str, Any]]:
+    """``"name(key=value, …)"`` as the name and the parameters, which are Python literals.
+
+    Raises:
+        InvalidParameter: If what stands in the brackets is something else.
+    """
+    name, bracket, rest = spec.strip().partition("(")
+    if not bracket:
+        return name, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert not call.args
+        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, AssertionError) as error:
+        raise InvalidParameter(
+            f"cannot read the parameters of {spec!r}. Write them as in "
+            "\"name(pilot=0.3, kind='x')\": names, equals signs, numbers or quoted texts."
+        ) from error
+
+
+def register_with_gymnasium(_module: object = None) -> None:
+    """Make every environment known to ``gymnasium.make`` under its id."""
+    for name in environment_ids():
+        _tell_gymnasium(name)
+
+
+def _tell_gymnasium(name: str) -> None:
+    import gymnasium
+
+    if name not in gymnasium.registry:
+        gymnasium.register(name, entry_point="pairbench.env:PairEnv", kwargs={"environment": name})
+
+
+def _design_factory(name: str) -> Factory:
+    if _is_file(name):
+        return _from_file(name, Design)
+    if name in _designs:
+        return _designs[name]
+    stem = name.replace("-", "_")
+    if "_" not in name and any(m.name == stem for m in _modules("pairbench.designs")):
+        return _content(importlib.import_module(f"pairbench.designs.{stem}"), Design, None)
+    if (entry := _entry_points("pairbench.designs").get(name)) is not None:
+        return _loaded(entry, Design)
+    known = design_names()
+    raise UnknownDesign(
+        f"no design {name!r}.{did_you_mean(name, known)} `pairbench designs` lists all "
+        f"{len(known)}; a file works too: --design my_design.py"
+    )
+
+
+def _environment_factory(name: str) -> Factory:
+    if _is_file(name):
+        return _from_file(name, Environment)
+    _load_environments()
+    candidates = (name, NAMESPACE + name)
+    for candidate in candidates:
+        if candidate in _environments:
+            return _environments[candidate]
+    entries = _entry_points("pairbench.envs")  # last, because reading them takes milliseconds
+    for candidate in candidates:
+        if candidate in entries:
+            return _loaded(entries[candidate], Environment)
+    known = environment_ids()
+    raise UnknownEnvironment(
+        f"no environment {name!r}.{did_you_mean(NAMESPACE + name.split('/')[-1], known)} "
+        f"`pairbench envs` lists all {len(known)}; a file works too: --env my_env.py"
+    )
+
+
+def _made(factory: Factory, what: str, params: dict[str, Any]) -> Any:
+    """Call a factory with checked parameters."""
+    if not inspect.isclass(factory):
+        known = list(inspect.signature(factory).parameters)[2:]
+    elif dataclasses.is_dataclass(factory):
+        known = [f.name for f in dataclasses.fields(factory) if f.init]
+    else:
+        known = [p for p in inspect.signature(factory).parameters if p not in ("args", "kwargs")]
+    for name in params:
+        if name not in known:
+            listed = f"It has {', '.join(known)}." if known else "It has none."
+            raise InvalidParameter(
+                f"{what} has no parameter {name!r}.{did_you_mean(name, known)} {listed}"
+            )
+    if not inspect.isclass(factory):
+        return FunctionDesign(factory, **params)
+    try:
+        if dataclasses.is_dataclass(factory):
+            return _adapter(factory).validate_python(params)
+        return factory(**params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, PairbenchError):
+            raise cause from error
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidParameter(
+            f"{what}: {where}: {first['msg']}, got {first['input']!r}."
+        ) from error
+
+
+@lru_cache(maxsize=128)
+def _adapter(factory: Factory) -> TypeAdapter[Any]:
+    return TypeAdapter(factory)
+
+
+def _load_environments() -> None:
+    """Import the built-in environments, which register themselves."""
+    for module in _modules("pairbench.envs"):
+        importlib.import_module(f"pairbench.envs.{module.name}")
+
+
+def _modules(package: str) -> Iterable[pkgutil.ModuleInfo]:
+    return pkgutil.iter_modules(importlib.import_module(package).__path__)
+
+
+def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
+
+
+def _loaded(entry: importlib.metadata.EntryPoint, kind: type) -> Factory:
+    try:
+        found = entry.load()
+    except Exception as error:
+        raise PluginError(
+            f"entry point {entry.name!r} ({entry.value}) does not load: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    factory: Factory = _content(found, kind, None) if isinstance(found, ModuleType) else found
+    return factory
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".py") or ".py:" in name
+
+
+def _split(name: str) -> tuple[Path, str | None]:
+    path, _, attribute = name.partition(".py:")
+    return Path(path if path.endswith(".py") else path + ".py"), attribute or None
+
+
+def _location(name: str) -> str | None:
+    """The absolute form of a file's name, so that a process elsewhere finds it."""
+    if not _is_file(name):
+        return None
+    path, attribute = _split(name)
+    return f"{path.resolve()}{f':{attribute}' if attribute else ''}"
+
+
+def _plain_name(name: str) -> str:
+    """The name without folders, so that a run means the same on another machine."""
+    if not _is_file(name):
+        return name
+    path, attribute = _split(name)
+    return f"{path.name}:{attribute}" if attribute else path.name
+
+
+def _from_file(name: str, kind: type) -> Factory:
+    path, attribute = _split(name)
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise PluginError(f"cannot read {path}: {error.strerror}.") from error
+    module_name = f"pairbench_plugin_{hashlib.sha256(bytes(path.resolve()) + source).hexdigest()}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # dataclasses look their module up
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise PluginError(f"{path} does not load: {type(error).__name__}: {error}") from error
+    return _content(sys.modules[module_name], kind, attribute)
+
+
+def _content(module: ModuleType, kind: type, attribute: str | None) -> Factory:
+    """The design or environment in a module: the one named, ``select``, or the only class."""
+    where = Path(module.__file__ or module.__name__).name
+    found: dict[str, Factory] = {
+        name: thing
+        for name, thing in vars(module).items()
+        if inspect.isclass(thing)
+        and issubclass(thing, kind)
+        and not inspect.isabstract(thing)
+        and thing.__module__ == module.__name__
+    }
+    if kind is Design and inspect.isfunction(function := getattr(module, "select", None)):
+        found = {"select": function, **found}
+    if attribute is not None:
+        if kind is Design and inspect.isfunction(function := getattr(module, attribute, None)):
+            found[attribute] = function
+        if attribute in found:
+            return found[attribute]
+        raise PluginError(
+            f"{where} defines no {kind.__name__.lower()} {attribute!r}."
+            f"{did_you_mean(attribute, found)} It defines: {', '.join(found) or 'none'}."
+        )
+    if not found:
+        how = "a function select(view, n) or " if kind is Design else ""
+        raise PluginError(
+            f"{where} defines no {kind.__name__.lower()}. "
+            f"Define {how}a subclass of pairbench.{kind.__name__}."
+        )
+    if len(found) > 1:
+        raise PluginError(
+            f"{where} defines {len(found)}: {', '.join(found)}. Say which: {where}:{min(found)}"
+        )
+    return next(iter(found.values()))
+
+
+def _spec(name: str, made: Any, source: str | None) -> Spec:
+    params, defaults = _parameters(made)
+    changed = [f"{k}={v!r}" for k, v in params.items() if k not in defaults or defaults[k] != v]
+    plain = _plain_name(name)
+    label = f"{plain}({', '.join(changed)})" if changed else plain
+    return Spec(plain, params, source, label, _location(name))
+
+
+def _described(name: str, factory: Factory, doc: str | None) -> dict[str, Any]:
+    summary = " ".join((doc or "").strip().split("\n\n")[0].replace("``", "").split())
+    own = _declared(factory)
+    described: dict[str, Any] = {"name": name, "summary": summary, "parameters": own}
+    ids = {environment: other for other, environment in _environments.items()}
+    bases = [base for base in getattr(factory, "__mro__", ())[1:] if base in ids]
+    if bases:
+        described["preset_of"] = ids[bases[0]]
+        usual = _declared(bases[0])
+        described["differs"] = {k: v for k, v in own.items() if usual.get(k, ...) != v}
+    return described
+
+
+def _declared(factory: Factory) -> dict[str, Any]:
+    """The parameters of a class or a function with their defaults, None where there is none."""
+    if dataclasses.is_dataclass(factory):
+        fields = [f for f in dataclasses.fields(factory) if f.init]
+        return {f.name: None if f.default is dataclasses.MISSING else f.default for f in fields}
+    skipped = 0 if inspect.isclass(factory) else 2
+    declared = list(inspect.signature(factory).parameters.values())[skipped:]
+    return {p.name: None if p.default is p.empty else p.default for p in declared}
+
+
+def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All parameters of a design or an environment, and the defaults of those that have one."""
+    if isinstance(made, FunctionDesign):
+        declared = list(inspect.signature(made.function).parameters.values())[2:]
+        defaults = {p.name: _plain(p.default) for p in declared if p.default is not p.empty}
+        return defaults | {k: _plain(v) for k, v in made.params.items()}, defaults
+    if not dataclasses.is_dataclass(made):
+        return {}, {}
+    fields = [f for f in dataclasses.fields(made) if f.init]
+    defaults = {f.name: _plain(f.default) for f in fields if f.default is not dataclasses.MISSING}
+    return {f.name: _plain(getattr(made, f.name)) for f in fields}, defaults
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _source(factory: Factory) -> str | None:
+    path = inspect.getsourcefile(factory)
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def unknown(kind: type[UnknownName], what: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a name that nothing answers to, with the nearest one and all that there are."""
+    names = sorted(known)
+    return kind(f"no {what} {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}.")
