@@ -1,0 +1,21 @@
+"""The pairs that lie farthest apart in feature space: largest ‖φ_i − φ_j‖.
+
+A label-free diversity rule. Assumes that features are on a common scale and that far apart means
+informative, which fails where labels saturate. Cost: O(N K² d) a round.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pairbench import Design, Pairs, View, top_pairs
+from pairbench.information import pair_forms
+
+
+@dataclass(frozen=True)
+class MaxDistance(Design):
+    """The n farthest pairs not asked before."""
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Rank all pairs by squared distance."""
+        return top_pairs(view, pair_forms(view.pool.phi, np.eye(view.pool.dim)), n)

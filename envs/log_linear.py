@@ -1,0 +1,268 @@
+"""Synthetic worlds in which everything is known, for the log-linear policy.
+
+A world has N prompts with K completions each, features φ in d dimensions, a reward r* = φᵀθ* (plus,
+if asked for, a term outside the features), a reference policy over the pool, and Bradley–Terry
+labels. DPO is solved exactly, and the suboptimality gap is exact, so what is measured is the choice
+of pairs and nothing else.
+
+``pairbench/LogLinear-v1`` has all the knobs; the other ids are presets, each turning one of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import (
+    BradleyTerry,
+    Environment,
+    InvalidParameter,
+    LogLinearDPO,
+    Pool,
+    Truth,
+    World,
+    register_env,
+)
+
+Array = NDArray[np.float64]
+
+
+@register_env("pairbench/LogLinear-v1")
+@dataclass(frozen=True)
+class LogLinear(Environment):
+    """The family with all its parameters; the defaults are those of ``pairbench/Isotropic-v1``.
+
+    **What this diagnoses.** Whatever the parameters make of it; see the presets.
+
+    **Known optimum.** The design that minimises tr(C(θ*) Σ_w(θ*)⁻¹); its gap after n labels is that
+    trace over 2 β n, for large n.
+
+    **Arguments.**
+
+    - ``prompts``, ``held_out_prompts``: how many prompts labels can be bought for, and how many
+      the policy is scored on.
+    - ``completions``: K, for each prompt.
+    - ``dim``: d, the number of features.
+    - ``reward_scale``: the standard deviation of r* over completions, reward units.
+    - ``decay``: a of the feature spectrum, feature k having variance ∝ k^−a; 0 is isotropic.
+    - ``duplicates``: the share of each prompt's completions that collapse onto one mode.
+    - ``clusters``, ``skew``: prompts fall into clusters that use different features, cluster c
+      holding a share ∝ c^−skew of the prompts.
+    - ``sharpness``: the standard deviation of log π_ref before normalisation, nats.
+    - ``misspecification``: the standard deviation of a part of r* that no feature explains, reward
+      units.
+    - ``missing``: the share of completions, beyond each prompt's first two, that do not exist.
+    - ``beta``: β, reward units per nat.
+    - ``ridge``: λ of the DPO fit. Features have E‖φ‖² = 1, so λ is the inverse of the variance that
+      the fit expects of rewards; the default is that of the default ``reward_scale``.
+
+    **Version history.** v1: first.
+    """
+
+    prompts: int = 100
+    held_out_prompts: int = 200
+    completions: int = 8
+    dim: int = 16
+    reward_scale: float = 2.0
+    decay: float = 0.0
+    duplicates: float = 0.0
+    clusters: int = 1
+    skew: float = 0.0
+    sharpness: float = 0.5
+    misspecification: float = 0.0
+    missing: float = 0.0
+    beta: float = 1.0
+    ridge: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("prompts", 1),
+            ("held_out_prompts", 1),
+            ("completions", 2),
+            ("dim", 1),
+            ("clusters", 1),
+        ):
+            if (value := getattr(self, name)) < least:
+                raise InvalidParameter(f"{name} must be {least} or more, got {value}.")
+        for name in ("reward_scale", "decay", "skew", "sharpness", "misspecification"):
+            if not (np.isfinite(value := getattr(self, name)) and value >= 0):
+                raise InvalidParameter(f"{name} must be a finite number, 0 or more, got {value}.")
+        for name in ("duplicates", "missing"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise InvalidParameter(f"{name} is a share, 0 to 1, got {value}.")
+        if self.clusters > self.dim:
+            raise InvalidParameter(
+                f"each cluster needs a feature of its own: clusters={self.clusters} is more than "
+                f"dim={self.dim}."
+            )
+        if not (np.isfinite(self.beta) and self.beta > 0):
+            raise InvalidParameter(f"beta must be positive and finite, got {self.beta}.")
+
+    def world(self, seed: int) -> World:
+        """Draw θ*, the pool, and the held-out pool, in this order."""
+        rng = np.random.default_rng(seed)
+        # E‖φ‖² = 1 in every preset, so that a ridge of λ says: rewards have variance 1/λ a priori.
+        scale: Array = np.arange(1.0, self.dim + 1) ** (-self.decay / 2)
+        scale /= np.sqrt(np.sum(scale**2))
+        theta = rng.normal(size=self.dim)
+        theta *= self.reward_scale / np.sqrt(np.sum((theta * scale) ** 2))
+        pool, rewards = self._pool(rng, self.prompts, scale, theta)
+        held_out, held_out_rewards = self._pool(rng, self.held_out_prompts, scale, theta)
+        return World(
+            pool=pool,
+            held_out=held_out,
+            truth=Truth(rewards, held_out_rewards, None if self.misspecification else theta),
+            oracle=BradleyTerry(rewards, seed),
+            trainer=LogLinearDPO(self.ridge),
+            beta=self.beta,
+        )
+
+    def _pool(
+        self, rng: np.random.Generator, n: int, scale: Array, theta: Array
+    ) -> tuple[Pool, Array]:
+        shape = (n, self.completions)
+        phi = rng.normal(size=(*shape, self.dim)) * scale
+        if self.clusters > 1:
+            share = np.arange(1, self.clusters + 1) ** -self.skew
+            cluster = rng.choice(self.clusters, size=n, p=share / share.sum())
+            # A cluster's prompts move only its own block of features.
+            block = np.arange(self.dim) * self.clusters // self.dim
+            phi *= (block == cluster[:, None])[:, None, :] * np.sqrt(self.clusters)
+        copies = round(self.duplicates * self.completions)
+        if copies > 1:
+            phi[:, :copies] = phi[:, :1] + 0.05 * phi[:, :copies]
+            # Which completions are the copies is not to be read off their position.
+            order = rng.permuted(np.tile(np.arange(self.completions), (n, 1)), axis=1)
+            phi = np.take_along_axis(phi, order[:, :, None], axis=1)
+        log_ref = self.sharpness * rng.normal(size=shape)
+        outside = self.misspecification * rng.normal(size=shape)
+        valid = (rng.random(shape) >= self.missing) | (np.arange(self.completions) < 2)
+        lengths = rng.integers(20, 200, size=shape)
+        pool = Pool(phi, log_ref=log_ref, lengths=lengths, valid=valid)
+        return pool, np.where(valid, pool.phi @ theta + outside, 0.0)
+
+
+@register_env("pairbench/Isotropic-v1")
+@dataclass(frozen=True)
+class Isotropic(LogLinear):
+    """Features of equal variance in all directions: the world in which uniform is hardest to beat.
+
+    **What this diagnoses.** Whether a design loses what uniform has for nothing, by following its
+    own estimate (best-versus-worst, smallest gap).
+
+    **Known optimum.** Without reward, all directions matter alike, and the best design takes long
+    differences: pairs far apart. With the reward known, it takes them across θ*, where
+    labels do not saturate.
+    """
+
+
+@register_env("pairbench/PowerLaw-v1")
+@dataclass(frozen=True)
+class PowerLaw(LogLinear):
+    """Features whose variance falls as 1/k, as embeddings' do.
+
+    **What this diagnoses.** Whether a design knows which directions the policy feels: those of
+    little variance are hard to learn and hardly matter.
+
+    **Known optimum.** Information in proportion to the square root of a direction's variance for
+    the trace criterion, where D-optimal designs would spend the same on every direction.
+    """
+
+    decay: float = 1.0
+
+
+@register_env("pairbench/NearDuplicates-v1")
+@dataclass(frozen=True)
+class NearDuplicates(LogLinear):
+    """Four fifths of the completions of each prompt are nearly the same text.
+
+    **What this diagnoses.** Whether a design sees that most pairs carry no information: for K = 8,
+    15 of 28 pairs are within the mode, where uniform spends more than half of its labels.
+
+    **Known optimum.** No label within the mode; the two completions outside it against it, and
+    against each other.
+    """
+
+    duplicates: float = 0.8
+
+
+@register_env("pairbench/StrongReward-v1")
+@dataclass(frozen=True)
+class StrongReward(LogLinear):
+    """Rewards so different that most labels are foregone conclusions.
+
+    **What this diagnoses.** Whether a design notices that labels saturate: σ'(Δ) falls as
+    exp(−|Δ|), so the longest differences, optimal at θ = 0, tell nothing. Designs need an estimate
+    of θ* here.
+
+    **Known optimum.** Pairs of small |Δ| and large distance: across θ*, not along it.
+    """
+
+    reward_scale: float = 6.0
+    ridge: float = 1 / 36
+
+
+@register_env("pairbench/SkewedClusters-v1")
+@dataclass(frozen=True)
+class SkewedClusters(LogLinear):
+    """Prompts fall into four clusters of very different sizes, each with features of its own.
+
+    **What this diagnoses.** Whether a design weighs prompts by what a label adds, rather than by
+    how many there are: cluster sizes go as 1/c^1.5. Rewards are half as strong as elsewhere, so
+    that saturated labels, which other worlds are about, stay out of it.
+
+    **Known optimum.** Labels in proportion to the square root of a cluster's share (at θ = 0, from
+    minimising Σ ρ_c a/w_c); uniform spends them in proportion to the share itself.
+    """
+
+    clusters: int = 4
+    skew: float = 1.5
+    reward_scale: float = 1.0
+
+
+@register_env("pairbench/SharpReference-v1")
+@dataclass(frozen=True)
+class SharpReference(LogLinear):
+    """A reference policy that puts nearly all its weight on one or two completions a prompt.
+
+    **What this diagnoses.** Whether a design knows where the policy can go at all: rewards of
+    completions that neither π_ref nor π* ever gives need not be known.
+
+    **Known optimum.** C(θ*) is small and of uneven spectrum; the best design learns the directions
+    that separate each prompt's few likely completions, from whatever pairs show them best.
+    """
+
+    sharpness: float = 4.0
+
+
+@register_env("pairbench/Misspecified-v1")
+@dataclass(frozen=True)
+class Misspecified(LogLinear):
+    """Half of the reward's standard deviation cannot be explained by the features.
+
+    **What this diagnoses.** Designs that trust the model: choosing pairs by it also chooses the
+    residuals, and the fit tends to another θ than the best one. The score reports the floor, the
+    least gap of any log-linear policy, and what lies above it.
+
+    **Known optimum.** None in closed form. Uniform estimates the θ that fits all pairs; a design
+    that concentrates on a few pairs estimates what fits those.
+    """
+
+    misspecification: float = 1.0
+
+
+@register_env("pairbench/WidePool-v1")
+@dataclass(frozen=True)
+class WidePool(LogLinear):
+    """Sixty-four completions a prompt and 96 features: at first, fewer labels than unknowns.
+
+    **What this diagnoses.** Behaviour where Σ_w is singular without the prior, and whether a design
+    finds the few good ones among 2,016 pairs a prompt.
+
+    **Known optimum.** As in the isotropic world; with 64 completions there are much longer
+    differences than uniform's average one, so designs gain more.
+    """
+
+    completions: int = 64
+    dim: int = 96
+    prompts: int = 50
