@@ -1,0 +1,280 @@
+"""The command line: every command reads its arguments, calls the library, and prints."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pairbench.report import Report
+
+app = typer.Typer(
+    help="Which pairs of completions should be compared, so that DPO makes the best of the labels?",
+    epilog="Begin with: pairbench run quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Bring in the data files that some environments are made of.")
+app.add_typer(data_app, name="data", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def main() -> None:
+    """Run the command line; errors that pairbench foresees are one message, not a traceback."""
+    from pairbench.errors import PairbenchError
+
+    try:
+        app()
+    except PairbenchError as error:
+        from rich.markup import escape
+
+        from pairbench.console import say
+
+        say(f"[bold red]{type(error).__name__}:[/] {escape(str(error))}", stderr=True)
+        sys.exit(1)
+
+
+@app.command("envs")
+def envs_command(as_json: Json = False) -> None:
+    """List the environments."""
+    from pairbench.registry import describe_env, environment_ids
+
+    _list("environment", describe_env, environment_ids(), as_json)
+
+
+@app.command("designs")
+def designs_command(as_json: Json = False) -> None:
+    """List the designs."""
+    from pairbench.registry import describe_design, design_names
+
+    _list("design", describe_design, design_names(), as_json)
+
+
+@app.command("boards")
+def boards_command(as_json: Json = False) -> None:
+    """List the boards."""
+    from pairbench.boards import board_names, describe_board
+
+    _list("board", describe_board, board_names(), as_json)
+
+
+@app.command("run")
+def run_command(
+    board: Annotated[
+        str | None, typer.Argument(help="A board; `pairbench boards` lists them.")
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(help="Environment, as ID, 'ID(dim=32)' or FILE.py; may be repeated."),
+    ] = None,
+    design: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Design, as NAME, 'NAME(pilot=0.3)', FILE.py or FILE.py:CLASS; may be repeated. "
+            "With a board: run besides the board's own."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Worlds: 0:10 is ten of them, 0 to 9. [default: 0:10]")
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels at which policies are scored: 50,100,200. [default: the environment's]"
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Design that label savings are measured against. [default: uniform]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. [default: runs/BOARD or runs/custom]")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes. [default: the cores]")] = None,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds that a design may take for a round.")
+    ] = 300.0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Play failed cells again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let designs play environments, and report. Running again completes what is missing."""
+    from rich.markup import escape
+
+    from pairbench.boards import load_board, parsed_budgets, parsed_seeds
+    from pairbench.console import console, print_failures, progress, say
+    from pairbench.errors import InvalidParameter
+    from pairbench.harness.run import RunSpec, run
+    from pairbench.report import report
+
+    if board is not None:
+        given = {"--env": env, "--seeds": seeds, "--budgets": budgets, "--reference": reference}
+        for name, value in given.items():
+            if value:
+                raise InvalidParameter(
+                    f"a board fixes what it runs, so {name} cannot be given with one. "
+                    "Leave it out, or name environments with --env instead of a board."
+                )
+        spec = load_board(board).run_spec(*(design or ()))
+    elif env:
+        spec = RunSpec(
+            name="custom",
+            environments=env,
+            designs=design or (),
+            seeds=parsed_seeds(seeds or "0:10"),
+            reference=reference or "uniform",
+            budgets=parsed_budgets(budgets) if budgets else None,
+        )
+    else:
+        raise InvalidParameter(
+            "nothing to run. Name a board (`pairbench run quickstart`) or an environment (--env)."
+        )
+    folder = out or Path("runs") / spec.name
+    try:
+        with progress(console(stderr=as_json)) as on_progress:
+            result = run(
+                spec,
+                folder,
+                jobs=jobs,
+                time_limit=time_limit,
+                retry_failed=retry_failed,
+                on_progress=on_progress,
+            )
+    except KeyboardInterrupt:
+        say("Stopped. Finished cells are kept: the same command goes on from there.", stderr=True)
+        raise typer.Exit(130) from None
+    for note in result.notes:
+        say(f"[yellow]note:[/] {escape(note)}", stderr=as_json)
+    there = f", {result.planned - result.played} there already" * (result.planned > result.played)
+    say(
+        f"{result.planned} cells in {escape(str(folder))}: {result.played} played now{there}.",
+        stderr=as_json,
+    )
+    if len(result.failed) < result.planned:
+        _show(report(folder), folder / "figures", as_json)
+    if result.failed:
+        print_failures(result.failed)
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report_command(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for the figures. [default: RUN/figures]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tables and learning curves of a run."""
+    from pairbench.console import print_failures
+    from pairbench.report import report
+
+    found = report(run_folder)
+    _show(found, figures or run_folder / "figures", as_json)
+    if found.failures:
+        print_failures(found.failures)
+
+
+@app.command("show")
+def show_command(
+    cell: Annotated[str, typer.Argument(help="A cell's file, or the first characters of its key.")],
+    runs: Annotated[Path, typer.Option(help="Folder in which keys are looked up.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """One episode: what was asked, what it took, and how good the policy became."""
+    from pairbench.console import print_cell, say_json
+    from pairbench.harness.store import found_cell
+
+    path, record = found_cell(cell, runs)
+    if as_json:
+        say_json(record)
+    else:
+        print_cell(record, path)
+
+
+@data_app.command("import")
+def data_import(
+    name: Annotated[str, typer.Argument(help="Kind of data, such as alpaca-eval.")],
+    path: Annotated[Path, typer.Argument(help="Your own copy of its public source.")],
+) -> None:
+    """Build a data file from your own copy of its public source."""
+    from pairbench import data
+    from pairbench.console import say
+
+    say(f"reading {path}, which takes a minute …")
+    _say_kept(data.build(name, path))
+
+
+@data_app.command("add")
+def data_add(
+    file: Annotated[Path, typer.Argument(help="A ready .npz file.")],
+    name: Annotated[
+        str | None, typer.Option(help="Kind of data. [default: told by its arrays]")
+    ] = None,
+) -> None:
+    """Take a ready data file."""
+    from pairbench import data
+
+    _say_kept(data.add(file, name))
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the kinds of data, and which are here."""
+    from pairbench import data
+    from pairbench.errors import MissingData
+
+    def describe(name: str) -> dict[str, Any]:
+        try:
+            here: dict[str, Any] = vars(data.entry(name))
+        except MissingData:
+            here = {"sha256": None}
+        return {"name": name, "summary": data.datasets()[name].source, "parameters": here}
+
+    _list("data", describe, list(data.datasets()), as_json)
+
+
+def _say_kept(kept: Any) -> None:
+    from pairbench.console import say
+    from pairbench.data import data_folder
+
+    say(
+        f"{kept.dataset}: {kept.size / 2**20:.1f} MiB, SHA-256 {kept.sha256[:12]}…, "
+        f"now in {data_folder()}"
+    )
+
+
+def _list(
+    what: str, describe: Callable[[str], dict[str, Any]], names: list[str], as_json: bool
+) -> None:
+    from pairbench.console import console, listing, say_json
+
+    entries = [describe(name) for name in names]
+    if as_json:
+        say_json(entries)
+    else:
+        console().print(listing(what, entries))
+
+
+def _show(report: "Report", folder: Path, as_json: bool) -> None:
+    from pairbench.console import print_report, say
+    from pairbench.figures import learning_curves
+
+    files: list[Path] = []
+    try:
+        files = learning_curves(report, folder)
+    except ImportError:
+        say("figures need matplotlib: pip install 'pairbench[plots]'", stderr=True)
+    if as_json:
+        sys.stdout.write(report.to_json() + "\n")
+    else:
+        print_report(report, files)
+
+
+if __name__ == "__main__":
+    main()

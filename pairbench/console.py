@@ -1,0 +1,228 @@
+"""What people see: tables, progress and messages on a terminal, plain lines elsewhere."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pairbench.harness.store import Failure, Record
+    from pairbench.report import Report, Row, Section
+    from pairbench.stats import Estimate
+
+OnProgress = Callable[[int, int], None]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on the stream as it is now; a pipe gets whole lines, not 80 columns."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+
+
+def say(text: str, *, stderr: bool = False) -> None:
+    """Print a line of markup, wrapped by the terminal only, so that paths can be copied."""
+    console(stderr=stderr).print(text, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print JSON, and nothing else, on standard output."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def listing(what: str, entries: Iterable[dict[str, Any]]) -> Table:
+    """A table of designs, environments or boards."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(what, style="bold", no_wrap=True)
+    table.add_column("what it is", ratio=3)
+    table.add_column("parameters and defaults", ratio=2)
+    for entry in entries:
+        shown = entry.get("differs", entry["parameters"])
+        parameters = ", ".join(f"{k}={_short(v)}" for k, v in shown.items())
+        if base := entry.get("preset_of"):
+            parameters = f"{base} with {parameters or 'its defaults'}"
+        table.add_row(escape(entry["name"]), escape(entry["summary"]), escape(parameters))
+    return table
+
+
+def section_table(section: "Section", reference: str) -> Table:
+    """The designs on one environment, best first."""
+    budget = section.rows[0].budget
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"[bold]{escape(section.environment)}[/] after {budget} labels",
+        title_justify="left",
+        title_style="",
+    )
+    table.add_column("", justify="right")
+    table.add_column("design", no_wrap=True)
+    saved = f"labels saved vs {reference}"
+    for heading in ("gap", "95 % interval", saved, "efficiency", "select"):
+        table.add_column(heading, justify="right", no_wrap=heading != saved)
+    ranks = [row.rank for row in section.rows]
+    for row in section.rows:
+        tie = "=" if ranks.count(row.rank) > 1 else ""
+        table.add_row(
+            f"{row.rank}{tie}",
+            escape(row.design),
+            f"{row.gap.value:.4f}",
+            f"{row.gap.low:.4f} to {row.gap.high:.4f}",
+            savings_text(row),
+            f"{row.efficiency:.2f}",
+            f"{row.selection_seconds:.2f} s",
+            style="bold" if row.rank == 1 else "",
+        )
+    seeds = {row.seeds for row in section.rows}
+    count = str(seeds.pop()) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    floor = f", {section.floor:.3f} for the best policy with these features" * (section.floor > 0)
+    table.caption = f"{count} seeds; the gap is {section.start:.3f} before the first label{floor}"
+    table.caption_justify = "left"
+    return table
+
+
+def savings_text(row: "Row") -> str:
+    """Label savings with their interval: ``2.0× (1.6 to 2.4)``, ``> 8×`` where beyond reach."""
+    if row.savings is None:
+        return "–"
+    sign = {"above": "> ", "below": "< ", None: ""}[row.savings.censored]
+    text = f"{sign}{_times(row.savings.value)}×"
+    if row.savings.low == row.savings.high:
+        return text
+    return f"{text} ({_range(row.savings)})"
+
+
+def print_report(report: "Report", figures: Sequence[Path]) -> None:
+    """The tables of a run, what they mean, and where the figures are."""
+    screen = console()
+    for section in report.sections:
+        screen.print(section_table(section, report.reference))
+    screen.print(
+        "[dim]gap: how much worse the policy is than the best one, in reward units; lower is "
+        f"better. labels saved: how many labels {escape(report.reference)} needs for the same gap, "
+        "over the labels spent. Equal ranks (=) are ties: no significant difference over these "
+        "seeds. efficiency: information of the pairs chosen, over that of the best pairs.[/]"
+    )
+    if report.invalid:
+        say(f"[yellow]{report.invalid} files are no valid cells and were left out.[/]")
+    if figures:
+        say(f"figure: {' and '.join(escape(str(path)) for path in figures)}")
+
+
+def print_failures(failures: Sequence["Failure"]) -> None:
+    """Which cells failed and why, each reason once."""
+    say(f"[red]{len(failures)} cells failed:[/]", stderr=True)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        reasons.setdefault((failure.design, failure.error), []).append(failure.environment)
+    for (design, error), where in reasons.items():
+        places = ", ".join(sorted(set(where)))
+        say(
+            f"  [bold]{escape(design)}[/] ({len(where)}×, {escape(places)}): {escape(error)}",
+            stderr=True,
+        )
+    say(
+        "Mend the design and run again, or give --retry-failed to play them as they are.",
+        stderr=True,
+    )
+
+
+def print_cell(record: "Record", path: Path) -> None:
+    """One episode."""
+    labels, screen = record["labels"], console()
+    say(
+        f"[bold]{escape(labels['design'])}[/] on [bold]{escape(labels['environment'])}[/], "
+        f"seed {record['cell']['seed']}"
+    )
+    say(escape(str(path)))
+    if record["status"] == "failed":
+        error = record["error"]
+        say(f"[red]failed:[/] {error['type']}: {escape(error['message'])}")
+        say(escape(error["traceback"]))
+        return
+    start, rounds = record["results"]["start"], record["results"]["rounds"]
+    table = Table(box=box.SIMPLE_HEAD)
+    headings = ("labels", "gap", "above floor", "win rate", "efficiency", "select", "train")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    blank = {"selection": {"seconds": 0.0}, "training": {"seconds": 0.0}}
+    steps = [{"budget": 0, "score": start}, *rounds]
+    for step, use in zip(steps, [blank, *record["usage"]], strict=True):
+        score = step["score"]
+        table.add_row(
+            str(step["budget"]),
+            f"{score['gap']:.4f}",
+            f"{score['estimation']:.4f}",
+            f"{score['win_rate']:.3f}",
+            f"{score['design_efficiency']:.2f}",
+            f"{use['selection']['seconds']:.3f} s",
+            f"{use['training']['seconds']:.3f} s",
+        )
+    screen.print(table)
+    flat = rounds[0]["pairs"][:15]
+    first = ", ".join(str(tuple(flat[i : i + 3])) for i in range(0, len(flat), 3))
+    say(f"first questions (prompt, first, second): {first}, …")
+    made = record["made"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    git = made["git"]
+    state = f", commit {git['commit'][:10]}{' with changes' * git['dirty']}" if git else ""
+    say(f"made with {versions}{state}, on {made['host']['platform']}")
+
+
+@contextmanager
+def progress(screen: Console) -> Iterator[OnProgress]:
+    """A bar on a terminal; elsewhere a line whenever another tenth is done."""
+    if screen.is_terminal:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("playing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=screen, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    start, told = time.monotonic(), -1
+
+    def line(done: int, total: int) -> None:
+        nonlocal told
+        if (tenth := done * 10 // max(total, 1)) > told:
+            told = tenth
+            screen.print(f"{done} of {total} cells, {time.monotonic() - start:.0f} s")
+
+    yield line
+
+
+def _times(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
+
+
+def _range(estimate: "Estimate") -> str:
+    if estimate.censored == "above":
+        return f"at least {_times(estimate.low)}"
+    if estimate.censored == "below":
+        return f"at most {_times(estimate.high)}"
+    return f"{_times(estimate.low)} to {_times(estimate.high)}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)

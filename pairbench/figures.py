@@ -1,0 +1,150 @@
+"""Learning curves on paper: SVG and PNG by matplotlib, the same bytes for the same report."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pairbench.report import Report, Row, Section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, which people with colour-blindness can tell apart, in two line styles.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F2F")
+_STYLES = ("-", "--", ":")
+_REFERENCE = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.6}
+
+
+def learning_curves(report: Report, folder: Path) -> list[Path]:
+    """Draw the mean gap against labels, a panel for each environment.
+
+    Args:
+        report: what to draw.
+        folder: where ``learning-curves.svg`` and ``.png`` go.
+
+    Returns:
+        The files.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sections = report.sections
+    columns = min(2, len(sections))
+    lines = math.ceil(len(sections) / columns)
+    designs = sorted({row.design for section in sections for row in section.rows})
+    style = _styles(designs, report.reference)
+    settings: dict[str, Any] = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "pairbench",
+        "svg.fonttype": "none",
+    }
+    with mpl.rc_context(settings):  # type: ignore[arg-type]  # its keys are an open list
+        figure = Figure(figsize=(5.2 * columns, 3.4 * lines + 0.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axis, section in zip(axes, sections, strict=False):
+            _panel(axis, section, style)
+        for axis in axes[len(sections) :]:
+            axis.set_axis_off()
+        handles: dict[str, Any] = {}
+        for axis in axes:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        order = [report.reference, *(d for d in designs if d != report.reference)]
+        shown = [name for name in order if name in handles]
+        figure.legend(
+            [handles[name] for name in shown],
+            shown,
+            loc="outside lower center",
+            ncols=2 * columns,
+            frameon=False,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [folder / "learning-curves.svg", folder / "learning-curves.png"]
+        # Without these the files would carry the date, and differ from one day to the next.
+        figure.savefig(files[0], metadata={"Date": None})
+        figure.savefig(files[1], dpi=150, metadata={"Software": None})
+    return files
+
+
+def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> None:
+    last = max(row.budget for row in section.rows)
+    for row in section.rows:
+        points = [point for point in row.curve if point.budget <= last]
+        budgets = [point.budget for point in points]
+        axis.fill_between(
+            budgets,
+            [point.gap.low for point in points],
+            [point.gap.high for point in points],
+            color=style[row.design]["color"],
+            alpha=0.12,
+            linewidth=0,
+        )
+        axis.plot(
+            budgets,
+            [point.gap.value for point in points],
+            label=row.design,
+            marker="o",
+            markersize=2.5,
+            **style[row.design],
+        )
+    if section.floor > 0:
+        axis.axhline(section.floor, color="#999999", linewidth=0.8, zorder=0)
+        axis.annotate(
+            "floor: best policy with these features",
+            (1, section.floor),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            color="#777777",
+            fontsize=7,
+        )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    marks = _marks(section.rows, last)
+    axis.set_xticks(marks, [str(mark) for mark in marks])
+    axis.set_xticks([], minor=True)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(_sparse(axis))
+    axis.set_title(section.environment.removeprefix("pairbench/"), loc="left", fontweight="bold")
+    axis.set_xlabel("labels")
+    axis.set_ylabel("suboptimality gap")
+    axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _sparse(axis: "Axes") -> Any:
+    """Label minor ticks at 2 and 5 only where the axis spans less than a decade and a half."""
+    from matplotlib.ticker import FuncFormatter
+
+    def text(value: float, _position: int | None = None) -> str:
+        low, high = axis.get_ylim()
+        digit = round(value / 10 ** math.floor(math.log10(value)))
+        wanted = (2, 3, 4, 6, 8) if high / low < 10 else (2, 5)
+        return f"{value:g}" if high / low < 32 and digit in wanted else ""
+
+    return FuncFormatter(text)
+
+
+def _marks(rows: Sequence[Row], last: int) -> list[int]:
+    return sorted({point.budget for row in rows for point in row.curve if point.budget <= last})
+
+
+def _styles(designs: Sequence[str], reference: str) -> dict[str, dict[str, Any]]:
+    styles: dict[str, dict[str, Any]] = {reference: dict(_REFERENCE)}
+    for i, name in enumerate(design for design in designs if design != reference):
+        styles[name] = {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "linestyle": _STYLES[i // len(_COLOURS) % len(_STYLES)],
+            "linewidth": 1.4,
+        }
+    return styles

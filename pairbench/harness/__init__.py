@@ -1,0 +1,1 @@
+"""Plans, plays, stores and executes runs."""

@@ -1,0 +1,131 @@
+"""What is to be played: cells, and the runs that are made of them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import rfc8785
+
+from pairbench.env import checked_budgets
+from pairbench.errors import InvalidParameter, MissingData
+from pairbench.registry import Spec, design_spec, environment_spec, from_spec, make_env
+
+PROTOCOL = 1
+"""Version of what a cell means. A change of scores, labels or the fit makes a new one."""
+
+REFERENCE_REACH = (2, 4, 8)
+"""How far beyond the last budget the reference is run, so that label savings can be read off."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One episode: an environment, a design, a seed, and a schedule."""
+
+    environment: Spec
+    design: Spec
+    seed: int
+    budgets: tuple[int, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """All that its result depends on, as JSON."""
+        return {
+            "protocol": PROTOCOL,
+            "environment": self.environment.identity(),
+            "design": self.design.identity(),
+            "seed": self.seed,
+            "budgets": list(self.budgets),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON (RFC 8785) of the identity."""
+        return hashlib.sha256(rfc8785.dumps(self.identity())).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An environment of a run.
+
+    Attributes:
+        environment: its spec, such as ``"pairbench/LogLinear-v1(dim=32)"``.
+        seeds: which worlds to play; the run's own if None.
+        budgets: the schedule; the run's own if None.
+        optional: leave it out, with a note, where its data is missing.
+    """
+
+    environment: str
+    seeds: Sequence[int] | None = None
+    budgets: Sequence[int] | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What to run: all designs on all seeds of all environments.
+
+    Attributes:
+        name: of the board, or ``"custom"``.
+        environments: specs or entries.
+        designs: specs.
+        seeds: which worlds to play.
+        budgets: the schedule; each environment's own if None.
+        reference: the design that label savings are measured against. It is always run, and also at
+            2, 4 and 8 times the last budget.
+    """
+
+    name: str
+    environments: Sequence[str | Entry]
+    designs: Sequence[str]
+    seeds: Sequence[int]
+    reference: str
+    budgets: Sequence[int] | None = None
+
+    def cells(self) -> tuple[list[Cell], list[str]]:
+        """The cells, those of one world together, and notes on what was left out.
+
+        Raises:
+            InvalidParameter: If a seed or a budget cannot be, or nothing is to be run.
+            UnknownName: If an environment or a design is not known.
+            MissingData: If an environment that is not optional lacks its data.
+        """
+        reference = design_spec(self.reference)
+        designs = [reference, *map(design_spec, self.designs)]
+        cells: list[Cell] = []
+        notes: list[str] = []
+        for item in self.environments:
+            entry = Entry(item) if isinstance(item, str) else item
+            try:
+                environment = environment_spec(entry.environment)
+            except MissingData as error:
+                if not entry.optional:
+                    raise
+                notes.append(f"{entry.environment} is left out: {error}")
+                continue
+            marks = entry.budgets or self.budgets
+            if marks is None:
+                marks = from_spec(environment, make_env).budgets
+            marks = checked_budgets(marks)
+            further = tuple(marks[-1] * factor for factor in REFERENCE_REACH)
+            for seed in checked_seeds(self.seeds if entry.seeds is None else entry.seeds):
+                for design in designs:
+                    budgets = marks + further if design == reference else marks
+                    cells.append(Cell(environment, design, seed, budgets))
+        if not cells:
+            raise InvalidParameter("there is nothing to run. " + " ".join(notes))
+        # What is asked for twice, or is the reference itself, is played once.
+        return list({cell.key: cell for cell in cells}.values()), notes
+
+
+def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """The seeds without repeats.
+
+    Raises:
+        InvalidParameter: If there are none, or one is not a whole number from 0 to 2³²−1.
+    """
+    if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**32 for seed in seeds):
+        raise InvalidParameter(
+            f"seeds must be whole numbers, 0 or more and below 2**32, at least one; got {seeds}."
+        )
+    return tuple(dict.fromkeys(seeds))

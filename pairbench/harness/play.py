@@ -1,0 +1,163 @@
+"""One episode: a design plays an environment."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from pairbench.design import Design, View
+from pairbench.env import PairEnv
+from pairbench.errors import InvalidPairs
+from pairbench.metering import Usage, metered
+from pairbench.pool import Pairs, checked_pairs
+from pairbench.registry import make_design
+from pairbench.scoring import Score
+from pairbench.world import Environment
+
+Guard = Callable[[int], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of an episode.
+
+    Attributes:
+        budget: the schedule's mark that this round bought up to, labels.
+        pairs: the questions, ``(n, 3)``.
+        labels: their answers, ``(n,)``.
+        policy: fingerprint of the policy trained on all answers so far.
+        score: how good that policy is.
+        selection: what the design took.
+        training: what the trainer took.
+    """
+
+    budget: int
+    pairs: Pairs
+    labels: NDArray[np.float64]
+    policy: str
+    score: Score
+    selection: Usage
+    training: Usage
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The rounds, and the score before the first label."""
+
+    start: Score
+    rounds: tuple[Round, ...]
+
+    def results(self) -> dict[str, Any]:
+        """What another play of the same cell must give again, bit for bit, as JSON."""
+        return {
+            "start": asdict(self.start),
+            "rounds": [
+                {
+                    "budget": r.budget,
+                    "pairs": r.pairs.reshape(-1).tolist(),
+                    "labels": [None if np.isnan(y) else y for y in r.labels.tolist()],
+                    "policy": r.policy,
+                    "score": asdict(r.score),
+                }
+                for r in self.rounds
+            ],
+        }
+
+    def usage(self) -> list[dict[str, Any]]:
+        """What each round took, as JSON."""
+        return [
+            {"selection": asdict(r.selection), "training": asdict(r.training)} for r in self.rounds
+        ]
+
+
+def play(
+    environment: str | Environment,
+    design: str | Design | Callable[..., Pairs],
+    seed: int = 0,
+    budgets: Sequence[int] | None = None,
+    *,
+    guard: Guard = lambda _: nullcontext(),
+) -> Episode:
+    """Let a design play one episode of an environment.
+
+    Linear algebra runs on one thread, so that the result does not depend on the machine's cores.
+
+    Args:
+        environment: id, spec or object, see :func:`pairbench.make_env`.
+        design: name, file, spec, function or object, see :func:`pairbench.make_design`.
+        seed: of the world, its labels, and the design's random numbers.
+        budgets: cumulative numbers of labels; the environment's own if not given.
+        guard: a context manager that each call of the design runs under, given the round.
+
+    Raises:
+        InvalidPairs: If the design returns anything but proper pairs within the budget.
+    """
+    env, agent = PairEnv(environment, budgets), make_design(design)
+    name = type(agent).__name__ if not isinstance(design, str) else design
+    rounds: list[Round] = []
+    with threadpool_limits(limits=1):
+        env.reset(seed=seed)
+        start = env.score()
+        while env.ledger.rounds_left:
+            view, asked = env.view(), len(env.pairs)
+            with guard(view.round), metered() as selection:
+                pairs = _asked(agent, name, view)
+            env.step(env.action(pairs))
+            rounds.append(
+                Round(
+                    budget=env.marks[view.round],
+                    pairs=env.pairs[asked:],
+                    labels=env.labels[asked:],
+                    policy=env.policy.fingerprint(),
+                    score=env.score(),
+                    selection=selection,
+                    training=env.training,
+                )
+            )
+    return Episode(start, tuple(rounds))
+
+
+@dataclass(frozen=True)
+class Replayed(Design):
+    """Asks what another design asked.
+
+    Attributes:
+        rounds: its pairs, round by round.
+    """
+
+    rounds: tuple[Pairs, ...]
+
+    def select(self, view: View, n: int) -> Pairs:
+        """The recorded pairs of this round."""
+        return self.rounds[view.round]
+
+
+def replay(
+    environment: str | Environment, rounds: Sequence[Pairs], seed: int, budgets: Sequence[int]
+) -> Episode:
+    """Play an episode again from its pairs alone: same labels, same policies, same scores.
+
+    Args:
+        environment: id, spec or object.
+        rounds: the pairs of each round, ``(n, 3)``.
+        seed: the episode's.
+        budgets: the episode's schedule.
+    """
+    return play(environment, Replayed(tuple(rounds)), seed, budgets)
+
+
+def _asked(agent: Design, name: str, view: View) -> Pairs:
+    try:
+        answer = agent.select(view, view.budget_left)
+    except ValueError as error:
+        if "read-only" in str(error):
+            raise InvalidPairs(
+                f"design {name!r} tried to write into its view: {error}. "
+                "Arrays of a view are read-only; work on a copy."
+            ) from error
+        raise
+    return checked_pairs(answer, view.pool, view.budget_left, f"design {name!r}")

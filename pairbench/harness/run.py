@@ -1,0 +1,110 @@
+"""A run: plan, store and executor together."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pairbench.errors import InvalidParameter, RunError
+from pairbench.files import write_whole
+from pairbench.harness.executors import execute
+from pairbench.harness.plan import Entry, RunSpec
+from pairbench.harness.provenance import provenance
+from pairbench.harness.store import Failure, Store, failed_cell
+
+__all__ = ["Entry", "RunResult", "RunSpec", "run"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        folder: where its cells are.
+        planned: number of cells of the plan.
+        played: how many of them were played now; the others were there already.
+        failed: those that could not be played.
+        notes: what was left out or set aside, and why.
+    """
+
+    folder: Path
+    planned: int
+    played: int
+    failed: list[Failure]
+    notes: list[str]
+
+
+def run(
+    spec: RunSpec,
+    folder: str | Path,
+    *,
+    jobs: int | None = None,
+    time_limit: float = 300.0,
+    retry_failed: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> RunResult:
+    """Play what is missing of a plan.
+
+    Worker processes are spawned: in a script, call this under ``if __name__ == "__main__":``.
+
+    Args:
+        spec: what to run.
+        folder: where the cells go; those already there and valid are not played again.
+        jobs: number of processes; the machine's cores if None.
+        time_limit: seconds that a design may take for a round.
+        retry_failed: also play the cells again that are on record as failed.
+        on_progress: called every now and then with the cells done and the cells planned.
+
+    Raises:
+        RunError: If another run is writing into the folder.
+        InvalidParameter: If ``jobs`` or ``time_limit`` cannot be.
+        PairbenchError: If the plan cannot be made, see :meth:`RunSpec.cells`.
+    """
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    if jobs < 1:
+        raise InvalidParameter(f"jobs must be 1 or more, got {jobs}.")
+    if not time_limit > 0:
+        raise InvalidParameter(
+            f"time_limit must be a positive number of seconds, got {time_limit}."
+        )
+    cells, notes = spec.cells()
+    folder = Path(folder)
+    store = Store(folder / "cells")
+    store.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Released by the operating system if this process is killed.
+        with FileLock(folder / ".lock", blocking=False):
+            store.sweep()
+            notes += store.set_aside_invalid(cell.key for cell in cells)
+            header = {"name": spec.name, "reference": spec.reference}
+            write_whole(folder / "run.json", json.dumps(header, indent=1).encode() + b"\n")
+            known = {cell.key: store.read(cell.key) for cell in cells}
+            missing = [
+                cell
+                for cell in cells
+                if (record := known[cell.key]) is None
+                or (retry_failed and record["status"] == "failed")
+            ]
+            for cell in missing:
+                store.path(cell.key).unlink(missing_ok=True)
+            there = len(cells) - len(missing)
+            on_progress(there, len(cells))
+            if missing:
+                execute(
+                    missing,
+                    store,
+                    jobs=min(jobs, len(missing)),
+                    time_limit=time_limit,
+                    made=provenance(),
+                    on_progress=lambda done: on_progress(there + done, len(cells)),
+                )
+    except Timeout:
+        raise RunError(
+            f"another run is writing into {folder}. Wait for it, or give another --out."
+        ) from None
+    records = [(cell.key, store.read(cell.key)) for cell in cells]
+    failed = [failed_cell(k, r) for k, r in records if r is not None and r["status"] == "failed"]
+    return RunResult(folder, len(cells), len(missing), failed, notes)

@@ -1,0 +1,156 @@
+"""The store: a folder of cells, one file each, written whole and checked when read.
+
+A file is ``{"digest": …, "record": …}``, the digest being the SHA-256 of the record's canonical
+JSON (RFC 8785), in which it is written, so that a cut or an edit shows without parsing anything.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from pairbench.errors import InvalidCell, RunError
+from pairbench.files import write_whole
+from pairbench.harness.plan import PROTOCOL
+
+Record = dict[str, Any]
+
+_HEAD, _MIDDLE, _TAIL = b'{"digest":"', b'","record":', b"}\n"
+_DIGEST = 64
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be played.
+
+    Attributes:
+        key: the cell's.
+        environment: its label.
+        design: its label.
+        seed: of the world.
+        error: type and message.
+    """
+
+    key: str
+    environment: str
+    design: str
+    seed: int
+    error: str
+
+
+def failed_cell(key: str, record: Record) -> Failure:
+    """The failure that a record tells of."""
+    labels, error = record["labels"], record["error"]
+    message = f"{error['type']}: {error['message']}"
+    return Failure(key, labels["environment"], labels["design"], record["cell"]["seed"], message)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Cells in a folder, by their keys.
+
+    Attributes:
+        folder: where the files are.
+    """
+
+    folder: Path
+
+    def path(self, key: str) -> Path:
+        """Where the cell of that key is, or would be."""
+        return self.folder / f"{key}.json"
+
+    def write(self, key: str, record: Record) -> None:
+        """Keep a record, whole or not at all."""
+        content = rfc8785.dumps(record)
+        digest = hashlib.sha256(content).hexdigest().encode()
+        write_whole(self.path(key), _HEAD + digest + _MIDDLE + content + _TAIL)
+
+    def read(self, key: str) -> Record | None:
+        """The record of that key, None if there is none.
+
+        Raises:
+            InvalidCell: If the file is cut off, was edited, or holds another cell.
+        """
+        path = self.path(key)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        record = read_record(data, path.name)
+        if hashlib.sha256(rfc8785.dumps(record["cell"])).hexdigest() != key:
+            raise InvalidCell(f"{path.name} holds another cell than its name says.")
+        return record
+
+    def keys(self) -> set[str]:
+        """The keys of all files, valid or not."""
+        return {path.stem for path in self.folder.glob("*.json")}
+
+    def records(self) -> Iterator[tuple[str, Record]]:
+        """All valid records with their keys, in the order of the keys."""
+        for key in sorted(self.keys()):
+            try:
+                if (record := self.read(key)) is not None:
+                    yield key, record
+            except InvalidCell:
+                continue
+
+    def set_aside_invalid(self, keys: Iterable[str]) -> list[str]:
+        """Rename the files that are no valid cells to ``….invalid``; the reasons."""
+        reasons = []
+        for key in sorted(set(keys) & self.keys()):
+            try:
+                self.read(key)
+            except InvalidCell as error:
+                reasons.append(str(error))
+                self.path(key).replace(self.path(key).with_suffix(".json.invalid"))
+        return reasons
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left behind."""
+        for pattern in (".*.tmp", ".*.hang"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+
+def found_cell(cell: str, runs: Path) -> tuple[Path, Record]:
+    """A cell by its file, or by the first characters of its key in any run below a folder.
+
+    Raises:
+        RunError: If there is no such cell, or more than one.
+        InvalidCell: If its file is cut off or was edited.
+    """
+    if Path(cell).is_file():
+        paths = [Path(cell)]
+    else:
+        safe = re.fullmatch("[0-9a-f]+", cell)
+        paths = sorted(runs.glob(f"*/cells/{cell}*.json")) if safe else []
+    if len({path.name for path in paths}) != 1:
+        what = f"{len(paths)} cells begin" if paths else "there is no file, and no cell begins"
+        raise RunError(
+            f"{what} with {cell!r} in {runs}. Give a cell's file, or more of its key; "
+            "--runs says where to look."
+        )
+    return paths[0], read_record(paths[0].read_bytes(), paths[0].name)
+
+
+def read_record(data: bytes, name: str) -> Record:
+    """The record in the bytes of a cell file.
+
+    Raises:
+        InvalidCell: If they are cut off, edited, or of another protocol.
+    """
+    start = len(_HEAD) + _DIGEST + len(_MIDDLE)
+    digest, content = data[len(_HEAD) : len(_HEAD) + _DIGEST], data[start : -len(_TAIL)]
+    framed = data.startswith(_HEAD) and data[:start].endswith(_MIDDLE) and data.endswith(_TAIL)
+    if not framed or hashlib.sha256(content).hexdigest().encode() != digest:
+        raise InvalidCell(f"{name} is cut off or was edited: its digest does not fit.")
+    record: Record = json.loads(content)
+    protocol = record.get("cell", {}).get("protocol")
+    if protocol != PROTOCOL:
+        raise InvalidCell(f"{name} is of protocol {protocol}, where {PROTOCOL} is known.")
+    return record

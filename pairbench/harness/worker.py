@@ -1,0 +1,91 @@
+"""What a worker process does: play cells and keep their records."""
+
+import faulthandler
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pairbench.harness.plan import Cell
+from pairbench.harness.play import play
+from pairbench.harness.store import Record, Store
+from pairbench.registry import from_spec, make_design, make_env
+
+
+def play_cells(
+    cells: Sequence[Cell], folder: Path, time_limit: float, made: dict[str, Any], parent: int
+) -> None:
+    """Play cells one after the other; each is on disk before the next begins.
+
+    Args:
+        cells: of one world, so that it is drawn once.
+        folder: the store's.
+        time_limit: seconds that a design may take for a round.
+        made: provenance, for the records.
+        parent: process id of the run; once it is gone, no further cell is begun.
+    """
+    store = Store(folder)
+    for cell in cells:
+        if os.getppid() != parent:
+            return
+        store.write(cell.key, played(cell, time_limit, hang_file(folder, cell)) | {"made": made})
+        hang_file(folder, cell).unlink(missing_ok=True)
+
+
+def played(cell: Cell, time_limit: float, hang: Path) -> Record:
+    """The record of a cell; a failure is a record too."""
+
+    @contextmanager
+    def guard(round_: int) -> Iterator[None]:
+        # A watchdog of the interpreter's own ends the process, also when the design never gives
+        # the interpreter back; what it was doing is left in a file for the parent to find.
+        with hang.open("w") as file:
+            file.write(f"{round_ + 1}\n")
+            file.flush()
+            faulthandler.dump_traceback_later(time_limit, exit=True, file=file)
+            try:
+                yield
+            except BaseException as error:
+                error.add_note(f"in round {round_ + 1}")
+                raise
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+
+    try:
+        episode = play(
+            from_spec(cell.environment, make_env),
+            from_spec(cell.design, make_design),
+            cell.seed,
+            cell.budgets,
+            guard=guard,
+        )
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also SystemExit: a design cannot end the run
+        details = "".join(traceback.format_exception(error))
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        return failure(cell, type(error).__name__, f"{error}{notes}", details)
+    return {
+        **_head(cell),
+        "status": "ok",
+        "results": episode.results(),
+        "usage": episode.usage(),
+    }
+
+
+def failure(cell: Cell, kind: str, message: str, details: str = "") -> Record:
+    """The record of a cell that could not be played."""
+    error = {"type": kind, "message": message, "traceback": details}
+    return {**_head(cell), "status": "failed", "error": error}
+
+
+def _head(cell: Cell) -> Record:
+    labels = {"environment": cell.environment.label, "design": cell.design.label}
+    return {"cell": cell.identity(), "labels": labels}
+
+
+def hang_file(folder: Path, cell: Cell) -> Path:
+    """Where a worker that is ended by its watchdog says what it was doing."""
+    return folder / f".{cell.key}.hang"

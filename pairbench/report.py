@@ -1,0 +1,251 @@
+"""The figures of a run, from its cells alone."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import stats
+from pairbench.errors import RunError
+from pairbench.harness.store import Failure, Record, Store, failed_cell
+from pairbench.stats import Estimate
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a learning curve: mean gap over seeds after so many labels."""
+
+    budget: int
+    gap: Estimate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One design on one environment.
+
+    Attributes:
+        design: name and parameters.
+        rank: 1 + the number of designs that are significantly better; equal ranks are ties.
+        seeds: how many were played.
+        budget: labels at which the figures stand, the largest that all designs share.
+        gap: mean suboptimality on held-out prompts, reward units.
+        ratio: mean gap over the reference's, paired by seed.
+        savings: label savings against the reference; None without reference.
+        efficiency: mean design efficiency.
+        win_rate: mean win rate against π_ref.
+        selection_seconds: mean time of the design's own work, an episode.
+        curve: the learning curve.
+    """
+
+    design: str
+    rank: int
+    seeds: int
+    budget: int
+    gap: Estimate
+    ratio: Estimate | None
+    savings: Estimate | None
+    efficiency: float
+    win_rate: float
+    selection_seconds: float
+    curve: list[Point]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One environment.
+
+    Attributes:
+        environment: id and the parameters that are not defaults.
+        floor: mean least gap of the policy class, reward units.
+        start: mean gap of π_ref.
+        rows: the designs, best first.
+    """
+
+    environment: str
+    floor: float
+    start: float
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run's figures.
+
+    Attributes:
+        name: of the board, or ``"custom"``.
+        reference: the design that savings are measured against.
+        sections: one for each environment.
+        failures: cells that could not be played.
+        invalid: number of files in the store that are no valid cells.
+    """
+
+    name: str
+    reference: str
+    sections: list[Section]
+    failures: list[Failure]
+    invalid: int
+
+    def to_json(self) -> str:
+        """The report as JSON; infinite interval ends are null."""
+        return json.dumps(_finite(asdict(self)), indent=1, ensure_ascii=False)
+
+
+def report(folder: str | Path) -> Report:
+    """Read a run's cells and work out its figures.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        RunError: If it is no run folder, or no cell in it could be played.
+    """
+    folder = Path(folder)
+    try:
+        header = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder} is no run folder: {error}. Give the folder that `pairbench run` named."
+        ) from error
+    store = Store(folder / "cells")
+    records = list(store.records())
+    if not records:
+        raise RunError(f"{folder} holds no cells yet. Give the command that made it once more.")
+    return Report(
+        name=header["name"],
+        reference=header["reference"],
+        sections=[
+            _section(label, cells, header["reference"])
+            for label, cells in _grouped("environment", [r for _, r in records]).items()
+        ],
+        failures=[failed_cell(k, r) for k, r in records if r["status"] == "failed"],
+        invalid=len(store.keys()) - len(records),
+    )
+
+
+def _grouped(kind: str, records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Records of successful cells by environment or design, under their labels.
+
+    Where two share a label, one file having been edited between them, the source tells them apart.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record["status"] == "ok":
+            groups.setdefault(json.dumps(record["cell"][kind], sort_keys=True), []).append(record)
+    labels = [group[0]["labels"][kind] for group in groups.values()]
+    named = {}
+    for label, group in zip(labels, groups.values(), strict=True):
+        source = group[0]["cell"][kind]["source"] or ""
+        named[f"{label}@{source[:6]}" if labels.count(label) > 1 else label] = group
+    return dict(sorted(named.items()))
+
+
+def _section(label: str, cells: Sequence[Record], reference: str) -> Section:
+    designs = {
+        name: {record["cell"]["seed"]: record for record in _longest(group)}
+        for name, group in _grouped("design", cells).items()
+    }
+    curves = {name: _Curve(by_seed) for name, by_seed in designs.items()}
+    # The reference reaches further than the others; figures stand where all of them do.
+    budget = max(set.intersection(*(set(curve.budgets) for curve in curves.values())), default=0)
+    if not budget:
+        raise RunError(f"the designs on {label} share no budget. Run them with the same --budgets.")
+    shared = sorted(set.intersection(*(set(by_seed) for by_seed in designs.values())))
+    rank = dict.fromkeys(designs, 1)
+    if shared:
+        gaps = np.array([curve.gaps(shared, budget) for curve in curves.values()])
+        rank = dict(zip(designs, stats.ranks(gaps), strict=True))
+    rows = [
+        _row(name, rank[name], curve, budget, curves.get(reference))
+        for name, curve in curves.items()
+    ]
+    any_cell = [record["results"]["start"] for record in cells]
+    return Section(
+        environment=label,
+        floor=float(np.mean([start["floor"] for start in any_cell])),
+        start=float(np.mean([start["gap"] for start in any_cell])),
+        rows=sorted(rows, key=lambda row: (row.rank, row.gap.value)),
+    )
+
+
+class _Curve:
+    """The cells of one design on one environment, by seed."""
+
+    def __init__(self, by_seed: dict[int, Record]) -> None:
+        self.by_seed = by_seed
+        self.seeds = sorted(by_seed)
+        schedules = [record["cell"]["budgets"] for record in by_seed.values()]
+        self.budgets: list[int] = sorted(set.intersection(*map(set, schedules)))
+
+    def figures(self, name: str, seeds: Sequence[int], budget: int) -> Array:
+        """A figure of merit of each seed after ``budget`` labels."""
+        rounds = [self._round(seed, budget) for seed in seeds]
+        return np.array([round_["score"][name] for round_ in rounds], dtype=np.float64)
+
+    def gaps(self, seeds: Sequence[int], budget: int) -> Array:
+        return self.figures("gap", seeds, budget)
+
+    def selection_seconds(self, budget: int) -> float:
+        return float(
+            np.mean(
+                [
+                    sum(
+                        use["selection"]["seconds"]
+                        for use, mark in zip(
+                            record["usage"], record["cell"]["budgets"], strict=True
+                        )
+                        if mark <= budget
+                    )
+                    for record in self.by_seed.values()
+                ]
+            )
+        )
+
+    def _round(self, seed: int, budget: int) -> dict[str, Any]:
+        record = self.by_seed[seed]
+        found: dict[str, Any] = record["results"]["rounds"][record["cell"]["budgets"].index(budget)]
+        return found
+
+
+def _row(name: str, rank: int, curve: _Curve, budget: int, reference: _Curve | None) -> Row:
+    ratio = savings = None
+    if reference is not None and (paired := sorted(set(curve.seeds) & set(reference.seeds))):
+        gaps = curve.gaps(paired, budget)
+        ratio = stats.ratio_of_means(gaps, reference.gaps(paired, budget))
+        marks = reference.budgets
+        table = np.stack([reference.gaps(paired, mark) for mark in marks], axis=1)
+        savings = stats.label_savings(gaps, budget, table, np.array(marks))
+        if curve is reference:
+            savings = Estimate(1.0, 1.0, 1.0)
+    return Row(
+        design=name,
+        rank=rank,
+        seeds=len(curve.seeds),
+        budget=budget,
+        gap=stats.mean(curve.gaps(curve.seeds, budget)),
+        ratio=ratio,
+        savings=savings,
+        efficiency=float(curve.figures("design_efficiency", curve.seeds, budget).mean()),
+        win_rate=float(curve.figures("win_rate", curve.seeds, budget).mean()),
+        selection_seconds=curve.selection_seconds(budget),
+        curve=[Point(mark, stats.mean(curve.gaps(curve.seeds, mark))) for mark in curve.budgets],
+    )
+
+
+def _longest(records: Sequence[Record]) -> list[Record]:
+    """For each seed, the cell of the longest schedule: a design may have been run with several."""
+    return sorted(records, key=lambda record: len(record["cell"]["budgets"]))
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
