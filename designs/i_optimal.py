@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pairbench import Design, Pairs, Pool, View, sampled_pairs
+from pairbench import Design, InvalidParameter, Pairs, Pool, View, sampled_pairs
 from pairbench.information import OptimalDesign, optimal_weights
 
 
@@ -24,6 +24,10 @@ class IOptimal(Design):
     """
 
     tol: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tol < 1:
+            raise InvalidParameter(f"tol must lie between 0 and 1, got {self.tol}.")
 
     def select(self, view: View, n: int) -> Pairs:
         """Draw from the same weights in every round."""

@@ -29,6 +29,8 @@ class IOptimalTwoStage(Design):
     def __post_init__(self) -> None:
         if not 0 <= self.pilot <= 1:
             raise InvalidParameter(f"pilot is a share of the labels, 0 to 1, got {self.pilot}.")
+        if not 0 < self.tol < 1:
+            raise InvalidParameter(f"tol must lie between 0 and 1, got {self.tol}.")
 
     def select(self, view: View, n: int) -> Pairs:
         """Optimise for the labels that are still to come."""

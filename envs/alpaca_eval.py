@@ -92,6 +92,7 @@ class AlpacaEval57(Environment):
         for name in ("temperature", "beta"):
             if not (np.isfinite(value := getattr(self, name)) and value > 0):
                 raise InvalidParameter(f"{name} must be positive and finite, got {value}.")
+        LogLinearDPO(self.ridge)  # says so if it cannot be
 
     def data_digest(self) -> str:
         """SHA-256 of the pool file."""
@@ -166,12 +167,16 @@ def _check(data: Arrays) -> None:
         "logit": size,
         "n_chars": size,
         "style": (*size, len(STYLE_NAMES)),
-        "lsa": (*size, *data["lsa"].shape[2:3]),
+        "lsa": (*size, *data["lsa"].shape[-1:]),
     }
     for name, shape in expected.items():
         if data[name].shape != shape:
             raise InvalidData(f"{name} has shape {data[name].shape}, expected {shape}.")
-        if name != "dataset" and not np.isfinite(data[name][data["mask"]]).all():
+        if name == "dataset":
+            continue
+        if not np.issubdtype(data[name].dtype, np.number):
+            raise InvalidData(f"{name} must hold numbers, not {data[name].dtype}.")
+        if not np.isfinite(data[name][data["mask"]]).all():
             raise InvalidData(f"{name} holds NaN or infinite values where mask is true.")
 
 
@@ -199,9 +204,13 @@ def _build(folder: Path) -> Arrays:
             logit[:, j] = 0.0
         else:
             for key, record in _keyed(_records(results / model / ANNOTATOR / "annotations.json")):
-                if key in place and record.get("preference") is not None:
+                if key in place and (preference := record.get("preference")) is not None:
+                    if not isinstance(preference, int | float) or not 1 <= preference <= 2:
+                        raise InvalidData(
+                            f"{model}: a preference is a number from 1 to 2, got {preference!r}."
+                        )
                     # The annotator's probability is kept to 1e-10; beyond 1e-9 it is rounding.
-                    p = np.clip(float(record["preference"]) - 1, 1e-9, 1 - 1e-9)
+                    p = np.clip(preference - 1, 1e-9, 1 - 1e-9)
                     logit[place[key], j] = np.log(p) - np.log1p(-p)
         mask[:, j] = given & np.isfinite(logit[:, j])
     flat = [str(text) for text in texts[mask]]

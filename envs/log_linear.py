@@ -97,6 +97,7 @@ class LogLinear(Environment):
             )
         if not (np.isfinite(self.beta) and self.beta > 0):
             raise InvalidParameter(f"beta must be positive and finite, got {self.beta}.")
+        LogLinearDPO(self.ridge)  # says so if it cannot be
 
     def world(self, seed: int) -> World:
         """Draw θ*, the pool, and the held-out pool, in this order."""

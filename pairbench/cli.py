@@ -206,7 +206,7 @@ def data_import(
     from pairbench import data
     from pairbench.console import say
 
-    say(f"reading {path}, which takes a minute …")
+    say(f"reading {path} …")
     _say_kept(data.build(name, path))
 
 

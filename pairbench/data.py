@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -179,9 +178,9 @@ def _keep(name: str, content: bytes, origin: str) -> Entry:
 
 def _arrays(content: bytes, file: Path) -> Arrays:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        return {key: archive[key] for key in archive.files}
+    except Exception as error:  # numpy, zipfile and zlib each have their own of damaged bytes
         raise InvalidData(f"{file} is no readable .npz file: {error}.") from error
 
 

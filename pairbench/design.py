@@ -1,6 +1,7 @@
 """Design and View: the whole contract of a design agent, and the tools that designs share."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairbench.budget import Ledger
+from pairbench.errors import InvalidParameter
 from pairbench.information.fisher import label_information
 from pairbench.information.laplacian import pair_forms
 from pairbench.pool import Pairs, Pool
@@ -138,6 +140,10 @@ def top_pairs(view: View, scores: Array, n: int) -> Pairs:
     """
     candidates = np.argwhere(view.pool.pair_mask)
     values = scores[view.pool.pair_mask]
+    if unknown := int(np.isnan(values).sum()):
+        raise InvalidParameter(
+            f"scores must be numbers to rank pairs by; {unknown} of {len(values)} are NaN."
+        )
     asked = np.zeros(scores.shape, dtype=np.int64)
     prompt, first, second = view.pairs.T
     np.add.at(asked, (prompt, np.minimum(first, second), np.maximum(first, second)), 1)
@@ -167,13 +173,14 @@ def over_prompts(view: View, first: NDArray[np.int64], second: NDArray[np.int64]
         second: its second completion, ``(n_prompts,)``.
         n: how many pairs.
     """
-    size = view.pool.n_prompts
-    asked = np.bincount(view.pairs[:, 0], minlength=size)
-    # A prompt's k-th turn comes after every other prompt's turn before its k-th.
-    turn = (asked[:, None] + np.arange(-(-n // size) + 1)).reshape(-1)
-    prompt = np.repeat(np.arange(size), len(turn) // size)
-    order = np.lexsort([view.rng.random(len(turn)), turn])[:n]
-    prompts = prompt[order]
+    asked = np.bincount(view.pairs[:, 0], minlength=view.pool.n_prompts)
+    # The level to which all prompts can be filled up with n labels, the last turns by lot.
+    levels = range(asked.min() + 1, asked.min() + n + 1)
+    level = levels[bisect_left(levels, n, key=lambda top: np.maximum(top - asked, 0).sum())]
+    turns = np.maximum(level - asked, 0)
+    prompt = np.repeat(np.arange(len(asked)), turns)
+    turn = level - (np.repeat(np.cumsum(turns), turns) - np.arange(len(prompt)))
+    prompts = prompt[np.lexsort([view.rng.random(len(turn)), turn])[:n]]
     return np.stack([prompts, first[prompts], second[prompts]], axis=1)
 
 

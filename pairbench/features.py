@@ -102,9 +102,10 @@ def lsa_features(texts: Sequence[str], dim: int = 64, seed: int = 0) -> NDArray[
     tfidf = TfidfVectorizer(min_df=5, max_features=20_000, sublinear_tf=True)
     try:
         words = tfidf.fit_transform(texts)
-        return np.asarray(
-            TruncatedSVD(dim, random_state=seed).fit_transform(words), dtype=np.float32
-        )
+        features = TruncatedSVD(dim, random_state=seed).fit_transform(words)
+        if features.shape[1] < dim:
+            raise ValueError("there are fewer texts than features.")
+        return np.asarray(features, dtype=np.float32)
     except ValueError as error:
         raise InvalidData(
             f"cannot make {dim} word features of {len(texts)} texts: {error} "

@@ -15,8 +15,9 @@ class Usage:
 
     Attributes:
         seconds: wall clock.
-        peak_bytes: resident memory beyond what was there before, at its peak; None where the
-            operating system cannot tell (only Linux can).
+        peak_bytes: resident memory at its peak, beyond what the process held before, memory that
+            it had freed but kept included; None where the operating system cannot tell (only
+            Linux can).
     """
 
     seconds: float = 0.0

@@ -91,8 +91,8 @@ class Pool:
         ref = np.where(mask, ref, -np.inf)
         ref = ref - ref.max(axis=1, keepdims=True)
         ref = ref - np.log(np.exp(ref).sum(axis=1, keepdims=True))
-        tokens = np.where(mask, np.ones((n, k)) if lengths is None else lengths, 0)
-        tokens = _shaped("lengths", tokens, (n, k))
+        tokens = _shaped("lengths", np.ones((n, k)) if lengths is None else lengths, (n, k))
+        tokens = np.where(mask, tokens, 0)
         if not (np.isfinite(tokens).all() and (tokens >= 0).all()):
             raise InvalidPool("lengths must be numbers of tokens, zero or more.")
         rho = np.ones(n) if prompt_weights is None else prompt_weights

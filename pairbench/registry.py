@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import rfc8785
 from pydantic import TypeAdapter, ValidationError
 
 from pairbench.design import Design, FunctionDesign
@@ -36,9 +38,12 @@ from pairbench.errors import (
 from pairbench.world import Environment
 
 Factory = Callable[..., Any]
+# A file, whose folders may have brackets in their names, or a name; then the parameters.
+_SPEC = re.compile(r"(.+\.py(?::\w+)?|[^(]+)(\(.*)?", re.DOTALL)
 E_ = TypeVar("E_", bound=type[Environment])
 NAMESPACE = "pairbench/"
 
+_REQUIRED = object()  # stands for the default of a parameter that has none
 _designs: dict[str, Factory] = {}
 _environments: dict[str, Factory] = {}
 
@@ -177,10 +182,10 @@ def environment_spec(environment: str) -> Spec:
     name, given = parsed(environment)
     factory = _environment_factory(name)
     made: Environment = _made(factory, f"environment {name!r}", given)
-    if _is_file(name):
-        return _spec(name, made, _source(factory))
-    full = name if name in _environments or "/" in name else NAMESPACE + name
-    return _spec(full, made, made.data_digest())
+    if not _is_file(name):
+        return _spec(_full_id(name), made, made.data_digest())
+    parts = [part for part in (_source(factory), made.data_digest()) if part]
+    return _spec(name, made, hashlib.sha256("".join(parts).encode()).hexdigest())
 
 
 def describe_design(name: str) -> dict[str, Any]:
@@ -202,9 +207,18 @@ def describe_env(name: str) -> dict[str, Any]:
     return _described(name, factory, factory.__doc__)
 
 
-def from_spec(spec: Spec, make: Callable[..., Any]) -> Any:
-    """The object that a spec describes, through ``make_design`` or ``make_env``."""
-    return make(spec.location or spec.name, **spec.params)
+def design_from(spec: Spec) -> Design:
+    """The design that a spec describes."""
+    name = spec.location or spec.name
+    made: Design = _made(_design_factory(name), f"design {name!r}", spec.params)
+    return made
+
+
+def environment_from(spec: Spec) -> Environment:
+    """The environment that a spec describes."""
+    name = spec.location or spec.name
+    made: Environment = _made(_environment_factory(name), f"environment {name!r}", spec.params)
+    return made
 
 
 def parsed(spec: str) -> tuple[str, dict[str, Any]]:
@@ -213,19 +227,23 @@ def parsed(spec: str) -> tuple[str, dict[str, Any]]:
     Raises:
         InvalidParameter: If what stands in the brackets is something else.
     """
-    name, bracket, rest = spec.strip().partition("(")
-    if not bracket:
+    match = _SPEC.fullmatch(spec.strip())
+    name, brackets = match.groups() if match else (spec.strip(), None)
+    if not brackets:
         return name, {}
     try:
-        call = ast.parse(f"f({rest}", mode="eval").body
-        assert isinstance(call, ast.Call)
-        assert not call.args
-        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError, AssertionError) as error:
+        call = ast.parse(f"f{brackets}", mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
+            raise ValueError
+        params = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        if len(params) < len(call.keywords):  # one comes twice, or in a dictionary
+            raise ValueError
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
         raise InvalidParameter(
             f"cannot read the parameters of {spec!r}. Write them as in "
             "\"name(pilot=0.3, kind='x')\": names, equals signs, numbers or quoted texts."
         ) from error
+    return name.strip(), params
 
 
 def register_with_gymnasium(_module: object = None) -> None:
@@ -261,15 +279,11 @@ def _design_factory(name: str) -> Factory:
 def _environment_factory(name: str) -> Factory:
     if _is_file(name):
         return _from_file(name, Environment)
-    _load_environments()
-    candidates = (name, NAMESPACE + name)
-    for candidate in candidates:
-        if candidate in _environments:
-            return _environments[candidate]
-    entries = _entry_points("pairbench.envs")  # last, because reading them takes milliseconds
-    for candidate in candidates:
-        if candidate in entries:
-            return _loaded(entries[candidate], Environment)
+    full = _full_id(name)
+    if full in _environments:
+        return _environments[full]
+    if (entry := _entry_points("pairbench.envs").get(full)) is not None:
+        return _loaded(entry, Environment)
     known = environment_ids()
     raise UnknownEnvironment(
         f"no environment {name!r}.{did_you_mean(NAMESPACE + name.split('/')[-1], known)} "
@@ -277,26 +291,38 @@ def _environment_factory(name: str) -> Factory:
     )
 
 
+def _full_id(name: str) -> str:
+    """An environment's id, where the namespace may have been left out."""
+    _load_environments()
+    if name in _environments or name in _entry_points("pairbench.envs"):
+        return name
+    return name if "/" in name else NAMESPACE + name
+
+
 def _made(factory: Factory, what: str, params: dict[str, Any]) -> Any:
-    """Call a factory with checked parameters."""
-    if not inspect.isclass(factory):
-        known = list(inspect.signature(factory).parameters)[2:]
-    elif dataclasses.is_dataclass(factory):
-        known = [f.name for f in dataclasses.fields(factory) if f.init]
-    else:
-        known = [p for p in inspect.signature(factory).parameters if p not in ("args", "kwargs")]
+    """Call a factory with checked parameters: a function's keywords, or a dataclass's fields."""
+    is_class = inspect.isclass(factory)
+    # A subclass that is not decorated itself passes for a dataclass by inheritance.
+    if is_class and "__init__" in vars(factory) and "__dataclass_fields__" not in vars(factory):
+        raise PluginError(
+            f"{what}: it has an __init__ of its own, which hides its parameters "
+            "from the record. Make it a frozen dataclass: @dataclass(frozen=True), with the "
+            "parameters as fields."
+        )
+    known = list(_declared(factory))
     for name in params:
         if name not in known:
             listed = f"It has {', '.join(known)}." if known else "It has none."
             raise InvalidParameter(
                 f"{what} has no parameter {name!r}.{did_you_mean(name, known)} {listed}"
             )
-    if not inspect.isclass(factory):
+    if not is_class:
+        required = [name for name, default in _declared(factory).items() if default is _REQUIRED]
+        if lacking := [name for name in required if name not in params]:
+            raise InvalidParameter(f"{what} needs a value for its parameter {lacking[0]!r}.")
         return FunctionDesign(factory, **params)
     try:
-        if dataclasses.is_dataclass(factory):
-            return _adapter(factory).validate_python(params)
-        return factory(**params)
+        return _adapter(factory).validate_python(params)
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
@@ -309,8 +335,8 @@ def _made(factory: Factory, what: str, params: dict[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _adapter(factory: Factory) -> TypeAdapter[Any]:
-    return TypeAdapter(factory)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _load_environments() -> None:
@@ -330,12 +356,21 @@ def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
 def _loaded(entry: importlib.metadata.EntryPoint, kind: type) -> Factory:
     try:
         found = entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"entry point {entry.name!r} ({entry.value}) does not load: "
             f"{type(error).__name__}: {error}"
         ) from error
-    factory: Factory = _content(found, kind, None) if isinstance(found, ModuleType) else found
+    if isinstance(found, ModuleType):
+        return _content(found, kind, None)
+    if not (inspect.isclass(found) and issubclass(found, kind)) and not (
+        kind is Design and inspect.isfunction(found)
+    ):
+        raise PluginError(
+            f"entry point {entry.name!r} ({entry.value}) is no {kind.__name__.lower()} but "
+            f"{found!r}."
+        )
+    factory: Factory = found
     return factory
 
 
@@ -379,7 +414,7 @@ def _from_file(name: str, kind: type) -> Factory:
         sys.modules[module_name] = module  # dataclasses look their module up
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise PluginError(f"{path} does not load: {type(error).__name__}: {error}") from error
     return _content(sys.modules[module_name], kind, attribute)
@@ -424,13 +459,21 @@ def _spec(name: str, made: Any, source: str | None) -> Spec:
     params, defaults = _parameters(made)
     changed = [f"{k}={v!r}" for k, v in params.items() if k not in defaults or defaults[k] != v]
     plain = _plain_name(name)
+    for key, value in params.items():
+        try:
+            rfc8785.dumps(value)
+        except rfc8785.CanonicalizationError as error:
+            raise InvalidParameter(
+                f"{plain}: {key}={value!r} cannot be put on record: {error}. Parameters are "
+                "numbers, texts, truth values, None, and lists of them."
+            ) from error
     label = f"{plain}({', '.join(changed)})" if changed else plain
     return Spec(plain, params, source, label, _location(name))
 
 
 def _described(name: str, factory: Factory, doc: str | None) -> dict[str, Any]:
     summary = " ".join((doc or "").strip().split("\n\n")[0].replace("``", "").split())
-    own = _declared(factory)
+    own = {k: None if v is _REQUIRED else v for k, v in _declared(factory).items()}
     described: dict[str, Any] = {"name": name, "summary": summary, "parameters": own}
     ids = {environment: other for other, environment in _environments.items()}
     bases = [base for base in getattr(factory, "__mro__", ())[1:] if base in ids]
@@ -442,13 +485,14 @@ def _described(name: str, factory: Factory, doc: str | None) -> dict[str, Any]:
 
 
 def _declared(factory: Factory) -> dict[str, Any]:
-    """The parameters of a class or a function with their defaults, None where there is none."""
+    """The parameters of a class or a function with their defaults."""
     if dataclasses.is_dataclass(factory):
         fields = [f for f in dataclasses.fields(factory) if f.init]
-        return {f.name: None if f.default is dataclasses.MISSING else f.default for f in fields}
-    skipped = 0 if inspect.isclass(factory) else 2
-    declared = list(inspect.signature(factory).parameters.values())[skipped:]
-    return {p.name: None if p.default is p.empty else p.default for p in declared}
+        return {
+            f.name: _REQUIRED if f.default is dataclasses.MISSING else f.default for f in fields
+        }
+    declared = list(inspect.signature(factory).parameters.values())[2:]  # after view and n
+    return {p.name: _REQUIRED if p.default is p.empty else p.default for p in declared}
 
 
 def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -457,8 +501,6 @@ def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         declared = list(inspect.signature(made.function).parameters.values())[2:]
         defaults = {p.name: _plain(p.default) for p in declared if p.default is not p.empty}
         return defaults | {k: _plain(v) for k, v in made.params.items()}, defaults
-    if not dataclasses.is_dataclass(made):
-        return {}, {}
     fields = [f for f in dataclasses.fields(made) if f.init]
     defaults = {f.name: _plain(f.default) for f in fields if f.default is not dataclasses.MISSING}
     return {f.name: _plain(getattr(made, f.name)) for f in fields}, defaults

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pairbench import stats
 from pairbench.errors import RunError
+from pairbench.harness.plan import REFERENCE_REACH
 from pairbench.harness.store import Failure, Record, Store, failed_cell
 from pairbench.stats import Estimate
 
@@ -152,7 +153,10 @@ def _section(label: str, cells: Sequence[Record], reference: str) -> Section:
     }
     curves = {name: _Curve(by_seed) for name, by_seed in designs.items()}
     # The reference reaches further than the others; figures stand where all of them do.
-    budget = max(set.intersection(*(set(curve.budgets) for curve in curves.values())), default=0)
+    marks = [curve.budgets for curve in curves.values()]
+    if set(curves) == {reference}:
+        marks = [marks[0][: -len(REFERENCE_REACH)] or marks[0]]
+    budget = max(set.intersection(*map(set, marks)), default=0)
     if not budget:
         raise RunError(f"the designs on {label} share no budget. Run them with the same --budgets.")
     shared = sorted(set.intersection(*(set(by_seed) for by_seed in designs.values())))

@@ -6,14 +6,16 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import groupby
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
+from pairbench.errors import RunError
 from pairbench.harness.plan import Cell
 from pairbench.harness.store import Store
-from pairbench.harness.worker import failure, hang_file, play_cells
+from pairbench.harness.worker import diary_file, failure, play_cells
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _ATTEMPTS = 2  # a worker may be killed for reasons that are not the cell's
@@ -71,6 +73,11 @@ def execute(
                     todo.append(batch)
         on_progress(len(wanted & store.keys()))
         pool.close()  # type: ignore[no-untyped-call]
+    except BrokenProcessPool:
+        raise RunError(
+            "worker processes die before they begin. In a script, call run() under "
+            '`if __name__ == "__main__":`, because workers load the script again.'
+        ) from None
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
         raise
@@ -92,10 +99,9 @@ def _settled(
     error: BaseException | None,
 ) -> bool:
     """Whether a cell whose process died is to be left alone, with a failure on record."""
-    note = hang_file(store.folder, cell)
-    said = note.read_text() if note.exists() else ""
-    note.unlink(missing_ok=True)
-    round_, _, stack = said.partition("\n")
+    diary = diary_file(store.folder, cell)
+    round_, _, stack = diary.read_text().partition("\n") if diary.exists() else ("", "", "")
+    diary.unlink(missing_ok=True)
     if stack:  # the watchdog has spoken
         message = f"the design did not return within {time_limit:g} s in round {round_}."
         record = failure(cell, "TimeLimit", message, stack)
@@ -103,7 +109,7 @@ def _settled(
         return False
     else:
         code = getattr(error, "exitcode", None)
-        where = f" in round {round_}" if round_ else ""
+        where = f" in round {round_}" if round_ not in ("", "0") else ""
         message = (
             f"the process that played it died{where} (exit code {code}), {_ATTEMPTS} times. "
             "A negative code is a signal: -9 is what running out of memory looks like."

@@ -10,7 +10,7 @@ import rfc8785
 
 from pairbench.env import checked_budgets
 from pairbench.errors import InvalidParameter, MissingData
-from pairbench.registry import Spec, design_spec, environment_spec, from_spec, make_env
+from pairbench.registry import Spec, design_spec, environment_from, environment_spec
 
 PROTOCOL = 1
 """Version of what a cell means. A change of scores, labels or the fit makes a new one."""
@@ -105,7 +105,7 @@ class RunSpec:
                 continue
             marks = entry.budgets or self.budgets
             if marks is None:
-                marks = from_spec(environment, make_env).budgets
+                marks = environment_from(environment).budgets
             marks = checked_budgets(marks)
             further = tuple(marks[-1] * factor for factor in REFERENCE_REACH)
             for seed in checked_seeds(self.seeds if entry.seeds is None else entry.seeds):

@@ -112,7 +112,7 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what writers that were killed left behind."""
-        for pattern in (".*.tmp", ".*.hang"):
+        for pattern in (".*.tmp", ".*.diary"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from typing import Any
 from pairbench.harness.plan import Cell
 from pairbench.harness.play import play
 from pairbench.harness.store import Record, Store
-from pairbench.registry import from_spec, make_design, make_env
+from pairbench.registry import design_from, environment_from
 
 
 def play_cells(
@@ -30,18 +30,20 @@ def play_cells(
     for cell in cells:
         if os.getppid() != parent:
             return
-        store.write(cell.key, played(cell, time_limit, hang_file(folder, cell)) | {"made": made})
-        hang_file(folder, cell).unlink(missing_ok=True)
+        diary = diary_file(folder, cell)
+        diary.write_text("0\n")
+        store.write(cell.key, played(cell, time_limit, diary) | {"made": made})
+        diary.unlink(missing_ok=True)
 
 
-def played(cell: Cell, time_limit: float, hang: Path) -> Record:
+def played(cell: Cell, time_limit: float, diary: Path) -> Record:
     """The record of a cell; a failure is a record too."""
 
     @contextmanager
     def guard(round_: int) -> Iterator[None]:
         # A watchdog of the interpreter's own ends the process, also when the design never gives
         # the interpreter back; what it was doing is left in a file for the parent to find.
-        with hang.open("w") as file:
+        with diary.open("w") as file:
             file.write(f"{round_ + 1}\n")
             file.flush()
             faulthandler.dump_traceback_later(time_limit, exit=True, file=file)
@@ -55,8 +57,8 @@ def played(cell: Cell, time_limit: float, hang: Path) -> Record:
 
     try:
         episode = play(
-            from_spec(cell.environment, make_env),
-            from_spec(cell.design, make_design),
+            environment_from(cell.environment),
+            design_from(cell.design),
             cell.seed,
             cell.budgets,
             guard=guard,
@@ -86,6 +88,6 @@ def _head(cell: Cell) -> Record:
     return {"cell": cell.identity(), "labels": labels}
 
 
-def hang_file(folder: Path, cell: Cell) -> Path:
-    """Where a worker that is ended by its watchdog says what it was doing."""
-    return folder / f".{cell.key}.hang"
+def diary_file(folder: Path, cell: Cell) -> Path:
+    """Where a worker notes the round it is in, and its watchdog what it was doing when it hung."""
+    return folder / f".{cell.key}.diary"

@@ -86,18 +86,20 @@ def optimal_weights(
     pairs, _ = _most_sensitive(pool, slopes, inverse @ c @ inverse)
     weights = np.full(len(pairs), 1 / len(pairs))
     least = 0.0
-    for sweep in range(1, max_sweeps + 1):  # noqa: B007 - read after the loop
+    for sweep in range(1, max_sweeps + 1):
         pairs, weights, inverse = _reweigh(pool, pairs, weights, slopes, c, prior)
         value = float(np.trace(c @ inverse))
         effect = inverse @ c @ inverse
         found, sensitivity = _most_sensitive(pool, slopes, effect)
         sensitivity += np.sum(effect * prior)
+        if value <= 0:  # C = 0: the policy feels no direction, and any design is optimal
+            return OptimalDesign(pairs, weights, 0.0, 1.0, sweep)
         # What one sweep has proven of the best value stays true when the weights move on.
-        least = max(least, value**2 / max(value, float(sensitivity.max())))
-        if least >= (1 - tol) * value:
+        least = max(least, value * min(1.0, value / float(sensitivity.max())))
+        if least >= (1 - tol) * value or sweep == max_sweeps:
             break
         pairs, weights = _grown(pool, pairs, weights, found[sensitivity > value])
-    return OptimalDesign(pairs, weights, value, least / value if value > 0 else 1.0, sweep)
+    return OptimalDesign(pairs, weights, value, least / value, sweep)
 
 
 def _most_sensitive(pool: Pool, slopes: Array, effect: Array) -> tuple[Pairs, Array]:

@@ -103,7 +103,10 @@ def _newton(
             break
         p = expit(z @ theta)
         hessian = (z * (p * (1 - p))[:, None]).T @ z + ridge * np.eye(len(theta))
-        step = np.linalg.solve(hessian, gradient)
+        try:
+            step = np.linalg.solve(hessian, gradient)
+        except np.linalg.LinAlgError:  # the ridge is lost in rounding
+            break
         slope = float(gradient @ step)
         damping = 1.0
         # Armijo's rule; near the optimum the loss no longer resolves the fall, so steps that
