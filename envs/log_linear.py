@@ -102,13 +102,15 @@ class LogLinear(Environment):
     def world(self, seed: int) -> World:
         """Draw θ*, the pool, and the held-out pool, in this order."""
         rng = np.random.default_rng(seed)
-        # E‖φ‖² = 1 in every preset, so that a ridge of λ says: rewards have variance 1/λ a priori.
+        # Each cluster has a block of features of its own.
+        block = np.arange(self.dim) * self.clusters // self.dim
+        # E‖φ‖² = 1 for every prompt, so that a ridge of λ says: rewards have variance 1/λ a priori.
         scale: Array = np.arange(1.0, self.dim + 1) ** (-self.decay / 2)
-        scale /= np.sqrt(np.sum(scale**2))
+        scale /= _block_norm(scale, block)
         theta = rng.normal(size=self.dim)
-        theta *= self.reward_scale / np.sqrt(np.sum((theta * scale) ** 2))
-        pool, rewards = self._pool(rng, self.prompts, scale, theta)
-        held_out, held_out_rewards = self._pool(rng, self.held_out_prompts, scale, theta)
+        theta *= self.reward_scale / _block_norm(theta * scale, block)
+        pool, rewards = self._pool(rng, self.prompts, scale, theta, block)
+        held_out, held_out_rewards = self._pool(rng, self.held_out_prompts, scale, theta, block)
         return World(
             pool=pool,
             held_out=held_out,
@@ -119,16 +121,19 @@ class LogLinear(Environment):
         )
 
     def _pool(
-        self, rng: np.random.Generator, n: int, scale: Array, theta: Array
+        self,
+        rng: np.random.Generator,
+        n: int,
+        scale: Array,
+        theta: Array,
+        block: NDArray[np.int64],
     ) -> tuple[Pool, Array]:
         shape = (n, self.completions)
         phi = rng.normal(size=(*shape, self.dim)) * scale
         if self.clusters > 1:
             share = np.arange(1, self.clusters + 1) ** -self.skew
             cluster = rng.choice(self.clusters, size=n, p=share / share.sum())
-            # A cluster's prompts move only its own block of features.
-            block = np.arange(self.dim) * self.clusters // self.dim
-            phi *= (block == cluster[:, None])[:, None, :] * np.sqrt(self.clusters)
+            phi *= (block == cluster[:, None])[:, None, :]
         copies = round(self.duplicates * self.completions)
         if copies > 1:
             phi[:, :copies] = phi[:, :1] + 0.05 * phi[:, :copies]
@@ -141,6 +146,12 @@ class LogLinear(Environment):
         lengths = rng.integers(20, 200, size=shape)
         pool = Pool(phi, log_ref=log_ref, lengths=lengths, valid=valid)
         return pool, np.where(valid, pool.phi @ theta + outside, 0.0)
+
+
+def _block_norm(values: Array, block: NDArray[np.int64]) -> Array:
+    """Each value's Euclidean norm over the block that it belongs to."""
+    norm: Array = np.sqrt(np.bincount(block, values**2))[block]
+    return norm
 
 
 @register_env("pairbench/Isotropic-v1")
@@ -224,7 +235,7 @@ class SkewedClusters(LogLinear):
 @register_env("pairbench/SharpReference-v1")
 @dataclass(frozen=True)
 class SharpReference(LogLinear):
-    """A reference policy that puts nearly all its weight on one or two completions a prompt.
+    """A reference policy that puts nine tenths of its weight on one or two completions a prompt.
 
     **What this diagnoses.** Whether a design knows where the policy can go at all: rewards of
     completions that neither π_ref nor π* ever gives need not be known.

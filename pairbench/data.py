@@ -155,7 +155,7 @@ def build(name: str, folder: Path) -> Entry:
     arrays = dataset.build(folder)
     dataset.check(arrays)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its stubs know no names
     return _keep(name, buffer.getvalue(), str(folder.resolve()))
 
 
@@ -197,4 +197,7 @@ def _load(file: Path, sha256: str) -> Arrays:
             f"{file} is not the file that was brought in (its SHA-256 differs). "
             "Bring the data in again."
         )
-    return _arrays(content, file)
+    arrays = _arrays(content, file)
+    for array in arrays.values():
+        array.flags.writeable = False  # they are shared by all who load them
+    return arrays

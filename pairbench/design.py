@@ -148,7 +148,7 @@ def top_pairs(view: View, scores: Array, n: int) -> Pairs:
     prompt, first, second = view.pairs.T
     np.add.at(asked, (prompt, np.minimum(first, second), np.maximum(first, second)), 1)
     times = asked[view.pool.pair_mask]
-    chosen: list[NDArray[np.int64]] = []
+    chosen = [np.empty(0, dtype=np.int64)]
     while n > 0:
         fresh = np.flatnonzero(times == times.min())
         if len(fresh) > n:
@@ -175,7 +175,7 @@ def over_prompts(view: View, first: NDArray[np.int64], second: NDArray[np.int64]
     """
     asked = np.bincount(view.pairs[:, 0], minlength=view.pool.n_prompts)
     # The level to which all prompts can be filled up with n labels, the last turns by lot.
-    levels = range(asked.min() + 1, asked.min() + n + 1)
+    levels = range(asked.min(), asked.min() + n + 1)
     level = levels[bisect_left(levels, n, key=lambda top: np.maximum(top - asked, 0).sum())]
     turns = np.maximum(level - asked, 0)
     prompt = np.repeat(np.arange(len(asked)), turns)

@@ -22,6 +22,7 @@ from pairbench.world import Environment, World, drawn_world
 
 Observation = dict[str, NDArray[Any]]
 
+_MOST = 10**9  # labels; beyond it budgets are mistakes
 _LARGE = 1e30  # stands for infinity in spaces, where Gymnasium's checker asks for finite bounds
 
 
@@ -156,7 +157,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             ridge=self.world.trainer.ridge,
             pairs=pairs,
             labels=labels,
-            ledger=self.ledger,
+            ledger=copy.copy(self.ledger),
             rng=np.random.default_rng(stream),
         )
 
@@ -200,10 +201,11 @@ def checked_budgets(budgets: Sequence[int]) -> tuple[int, ...]:
         InvalidParameter: If it is empty, holds anything but whole numbers, or does not grow.
     """
     marks = tuple(budgets)
-    whole = all(isinstance(mark, int | np.integer) for mark in marks)
-    if not marks or not whole or any(b <= a for a, b in zip((0, *marks), marks, strict=False)):
+    whole = all(isinstance(m, int | np.integer) and not isinstance(m, bool) for m in marks)
+    grow = whole and all(a < b for a, b in zip((0, *marks), (*marks, _MOST), strict=True))
+    if not marks or not grow:
         raise InvalidParameter(
             "budgets must be whole cumulative numbers of labels that grow from 1 or more, "
-            f"such as 50,100,200; got {marks}."
+            f"such as 50,100,200, to less than {_MOST:.0e}; got {marks}."
         )
     return tuple(int(mark) for mark in marks)

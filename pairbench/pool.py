@@ -20,8 +20,8 @@ class Pool:
     """A finite pool of completions for each of N prompts.
 
     Arrays are copied and cannot be written to afterwards, not even by setting their flags, so a
-    pool can be handed to foreign code. Entries that are not ``valid`` are zeroed (``log_ref``:
-    −inf).
+    pool can be handed to foreign code (what pickle or deepcopy make of one is ordinary). Entries
+    that are not ``valid`` are zeroed (``log_ref``: −inf).
 
     Attributes:
         features: φ, ``(n_prompts, n_completions, dim)`` float32.
@@ -64,7 +64,10 @@ class Pool:
             InvalidPool: If shapes disagree, numbers are not finite, or a prompt has fewer than two
                 completions.
         """
-        phi = np.asarray(features, dtype=np.float32)
+        try:
+            phi = np.asarray(features, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidPool(f"features are no array of numbers: {error}.") from error
         if phi.ndim != 3 or 0 in phi.shape:
             raise InvalidPool(
                 "features must be a non-empty array (prompts, completions, dim), "
@@ -93,13 +96,15 @@ class Pool:
         ref = ref - np.log(np.exp(ref).sum(axis=1, keepdims=True))
         tokens = _shaped("lengths", np.ones((n, k)) if lengths is None else lengths, (n, k))
         tokens = np.where(mask, tokens, 0)
-        if not (np.isfinite(tokens).all() and (tokens >= 0).all()):
-            raise InvalidPool("lengths must be numbers of tokens, zero or more.")
+        if not ((tokens == np.floor(tokens)) & (tokens >= 0) & (tokens < 2**53)).all():
+            raise InvalidPool("lengths must be whole numbers of tokens, zero or more.")
         rho = np.ones(n) if prompt_weights is None else prompt_weights
         rho = _shaped("prompt_weights", rho, (n,))
         if not (np.isfinite(rho).all() and (rho > 0).all()):
             raise InvalidPool("prompt_weights must be positive and finite.")
-        if texts is not None and (len(texts) != n or any(len(row) != k for row in texts)):
+        if texts is not None and (
+            len(texts) != n or any(isinstance(row, str) or len(row) != k for row in texts)
+        ):
             raise InvalidPool(f"texts must be {n} sequences of {k} texts, as features has them.")
         for name, array in (
             ("features", np.where(mask[:, :, None], phi, np.float32(0))),

@@ -129,5 +129,5 @@ def _expectation(log_probs: Array, values: Array, pool: Pool) -> Array:
 
 
 def _finite(log_probs: Array, pool: Pool) -> Array:
-    """The same with 0 for −inf where not valid, so that differences are defined."""
-    return np.where(pool.valid, log_probs, 0.0)
+    """The same with 0 for −inf: what has no probability counts nothing in an expectation."""
+    return np.where(pool.valid & (log_probs > -np.inf), log_probs, 0.0)

@@ -126,9 +126,13 @@ class Environment(ABC):
         return None
 
 
-@lru_cache(maxsize=2)
 def drawn_world(environment: Environment, seed: int) -> World:
     """``environment.world(seed)``, kept for the next cell that plays the same one."""
+    return _drawn_world(environment, seed, environment.data_digest())
+
+
+@lru_cache(maxsize=2)
+def _drawn_world(environment: Environment, seed: int, _data: str | None) -> World:
     return environment.world(seed)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import rfc8785
 
 from pairbench.env import checked_budgets
@@ -103,10 +104,9 @@ class RunSpec:
                     raise
                 notes.append(f"{entry.environment} is left out: {error}")
                 continue
-            marks = entry.budgets or self.budgets
-            if marks is None:
-                marks = environment_from(environment).budgets
-            marks = checked_budgets(marks)
+            given = self.budgets if entry.budgets is None else entry.budgets
+            usual = environment_from(environment).budgets
+            marks = checked_budgets(usual if given is None else given)
             further = tuple(marks[-1] * factor for factor in REFERENCE_REACH)
             for seed in checked_seeds(self.seeds if entry.seeds is None else entry.seeds):
                 for design in designs:
@@ -124,8 +124,9 @@ def checked_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     Raises:
         InvalidParameter: If there are none, or one is not a whole number from 0 to 2³²−1.
     """
-    if not seeds or any(not isinstance(seed, int) or not 0 <= seed < 2**32 for seed in seeds):
+    whole = all(isinstance(s, int | np.integer) and not isinstance(s, bool) for s in seeds)
+    if len(seeds) == 0 or not whole or not all(0 <= seed < 2**32 for seed in seeds):
         raise InvalidParameter(
             f"seeds must be whole numbers, 0 or more and below 2**32, at least one; got {seeds}."
         )
-    return tuple(dict.fromkeys(seeds))
+    return tuple(dict.fromkeys(int(seed) for seed in seeds))

@@ -97,19 +97,19 @@ def play(
         InvalidPairs: If the design returns anything but proper pairs within the budget.
     """
     env, agent = PairEnv(environment, budgets), make_design(design)
-    name = type(agent).__name__ if not isinstance(design, str) else design
+    name = design if isinstance(design, str) else getattr(design, "__name__", type(agent).__name__)
     rounds: list[Round] = []
     with threadpool_limits(limits=1):
         env.reset(seed=seed)
         start = env.score()
         while env.ledger.rounds_left:
-            view, asked = env.view(), len(env.pairs)
-            with guard(view.round), metered() as selection:
-                pairs = _asked(agent, name, view)
+            round_, asked = env.ledger.round, len(env.pairs)
+            with guard(round_), metered() as selection:
+                pairs = _asked(agent, name, env)
             env.step(env.action(pairs))
             rounds.append(
                 Round(
-                    budget=env.marks[view.round],
+                    budget=env.marks[round_],
                     pairs=env.pairs[asked:],
                     labels=env.labels[asked:],
                     policy=env.policy.fingerprint(),
@@ -150,9 +150,10 @@ def replay(
     return play(environment, Replayed(tuple(rounds)), seed, budgets)
 
 
-def _asked(agent: Design, name: str, view: View) -> Pairs:
+def _asked(agent: Design, name: str, env: PairEnv) -> Pairs:
+    left = env.ledger.left
     try:
-        answer = agent.select(view, view.budget_left)
+        answer = agent.select(env.view(), left)
     except ValueError as error:
         if "read-only" in str(error):
             raise InvalidPairs(
@@ -160,4 +161,5 @@ def _asked(agent: Design, name: str, view: View) -> Pairs:
                 "Arrays of a view are read-only; work on a copy."
             ) from error
         raise
-    return checked_pairs(answer, view.pool, view.budget_left, f"design {name!r}")
+    # Against the world's own pool and budget: a view's could have been tampered with.
+    return checked_pairs(answer, env.world.pool, left, f"design {name!r}")

@@ -18,6 +18,9 @@ from pairbench.harness.store import Failure, Store, failed_cell
 __all__ = ["Entry", "RunResult", "RunSpec", "run"]
 
 
+_LONGEST = 1e6  # seconds, what the watchdog's clock can hold and then some
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What came of a run.
@@ -66,14 +69,18 @@ def run(
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
         raise InvalidParameter(f"jobs must be 1 or more, got {jobs}.")
-    if not time_limit > 0:
+    if not 0 < time_limit <= _LONGEST:
         raise InvalidParameter(
-            f"time_limit must be a positive number of seconds, got {time_limit}."
+            f"time_limit must be a positive number of seconds up to {_LONGEST:.0e}, "
+            f"got {time_limit}."
         )
     cells, notes = spec.cells()
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a design may change the directory
     store = Store(folder / "cells")
-    store.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {store.folder}: {error.strerror}.") from error
     try:
         # Released by the operating system if this process is killed.
         with FileLock(folder / ".lock", blocking=False):

@@ -150,7 +150,8 @@ def read_record(data: bytes, name: str) -> Record:
     if not framed or hashlib.sha256(content).hexdigest().encode() != digest:
         raise InvalidCell(f"{name} is cut off or was edited: its digest does not fit.")
     record: Record = json.loads(content)
-    protocol = record.get("cell", {}).get("protocol")
+    cell = record.get("cell") if isinstance(record, dict) else None
+    protocol = cell.get("protocol") if isinstance(cell, dict) else None
     if protocol != PROTOCOL:
         raise InvalidCell(f"{name} is of protocol {protocol}, where {PROTOCOL} is known.")
     return record

@@ -1,10 +1,12 @@
 """What a worker process does: play cells and keep their records."""
 
 import faulthandler
+import io
 import os
+import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ def play_cells(
         made: provenance, for the records.
         parent: process id of the run; once it is gone, no further cell is begun.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to answer
     store = Store(folder)
     for cell in cells:
         if os.getppid() != parent:
@@ -38,6 +41,7 @@ def play_cells(
 
 def played(cell: Cell, time_limit: float, diary: Path) -> Record:
     """The record of a cell; a failure is a record too."""
+    owner = os.getpid()
 
     @contextmanager
     def guard(round_: int) -> Iterator[None]:
@@ -53,18 +57,20 @@ def played(cell: Cell, time_limit: float, diary: Path) -> Record:
                 error.add_note(f"in round {round_ + 1}")
                 raise
             finally:
+                if os.getpid() != owner:  # the design forked, and this is the copy
+                    os._exit(0)
                 faulthandler.cancel_dump_traceback_later()
 
     try:
-        episode = play(
-            environment_from(cell.environment),
-            design_from(cell.design),
-            cell.seed,
-            cell.budgets,
-            guard=guard,
-        )
-    except KeyboardInterrupt:
-        raise
+        # What a design prints would spoil the progress bar, and what it closes the next design.
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            episode = play(
+                environment_from(cell.environment),
+                design_from(cell.design),
+                cell.seed,
+                cell.budgets,
+                guard=guard,
+            )
     except BaseException as error:  # also SystemExit: a design cannot end the run
         details = "".join(traceback.format_exception(error))
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

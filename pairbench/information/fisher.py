@@ -62,8 +62,10 @@ def policy_covariance(pool: Pool, theta: Array | None = None, beta: float = 1.0)
     """
     theta = np.zeros(pool.dim) if theta is None else theta
     pi = np.exp(LogLinearPolicy(theta, beta).log_probs(pool))
-    mean = np.einsum("nk,nkd->nd", pi, pool.phi)
-    centred = pool.phi - mean[:, None]
+    # Seen from one of the prompt's own completions, so that equal ones have no covariance at all.
+    origin = pool.phi[np.arange(pool.n_prompts), pool.valid.argmax(axis=1)]
+    shifted = np.where(pool.valid[:, :, None], pool.phi - origin[:, None], 0.0)
+    centred = shifted - np.einsum("nk,nkd->nd", pi, shifted)[:, None]
     weighted = centred * (pi * pool.prompt_weights[:, None])[:, :, None]
     covariance: Array = np.tensordot(weighted, centred, axes=([0, 1], [0, 1]))
     return (covariance + covariance.T) / 2

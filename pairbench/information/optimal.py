@@ -73,10 +73,12 @@ def optimal_weights(
         max_sweeps: stop then in any case; the bound is true all the same.
 
     Raises:
-        InvalidParameter: If ``tol`` is not in (0, 1).
+        InvalidParameter: If ``tol`` is not in (0, 1), or ``max_sweeps`` is not 1 or more.
     """
     if not 0 < tol < 1:
         raise InvalidParameter(f"tol must lie between 0 and 1, got {tol}.")
+    if max_sweeps < 1:
+        raise InvalidParameter(f"max_sweeps must be 1 or more, got {max_sweeps}.")
     slopes = pair_slopes(pool, theta)
     c = policy_covariance(pool, theta, beta) if covariance is None else covariance
     uniform = uniform_information(pool, theta)
