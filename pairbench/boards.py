@@ -3,14 +3,66 @@
 import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from pairbench.env import checked_budgets
 from pairbench.errors import InvalidParameter, UnknownBoard
 from pairbench.harness.plan import Entry, RunSpec, checked_seeds
 from pairbench.registry import unknown
+
+
+def parsed_seeds(text: str) -> tuple[int, ...]:
+    """``"0:10"``, ``"3"`` or ``"1,2,5:8"`` as seeds; a range leaves out its end, as in Python.
+
+    Raises:
+        InvalidParameter: If the text is something else.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, colon, end = part.partition(":")
+            span = range(int(first or 0), int(end)) if colon else range(int(first), int(first) + 1)
+            seeds += span[:_MOST_SEEDS]
+    except (ValueError, OverflowError):
+        raise InvalidParameter(
+            f"cannot read the seeds {text!r}. Write a range such as 0:10 (0 to 9), or 1,2,5."
+        ) from None
+    if len(seeds) >= _MOST_SEEDS:
+        raise InvalidParameter(f"{text!r} are too many seeds; give less than {_MOST_SEEDS}.")
+    return checked_seeds(seeds)
+
+
+def parsed_budgets(text: str) -> tuple[int, ...]:
+    """``"50,100,200"`` as a schedule.
+
+    Raises:
+        InvalidParameter: If the text is something else, or the numbers do not grow.
+    """
+    try:
+        budgets = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidParameter(
+            f"cannot read the budgets {text!r}. Write whole numbers that grow: 50,100,200."
+        ) from None
+    return checked_budgets(budgets)
+
+
+def _read_seeds(value: object) -> object:
+    return parsed_seeds(value) if isinstance(value, str) else value
+
+
+_MOST_SEEDS = 1_000_000
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_read_seeds), AfterValidator(checked_seeds)]
+Budgets = Annotated[tuple[int, ...], AfterValidator(checked_budgets)]
 
 
 class _Strict(BaseModel):
@@ -28,21 +80,16 @@ class BoardEnvironment(_Strict):
     """
 
     spec: str
-    seeds: tuple[int, ...] | None = None
-    budgets: tuple[int, ...] | None = None
+    seeds: Seeds | None = None
+    budgets: Budgets | None = None
     optional: bool = False
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _read_seeds(cls, value: object) -> object:
-        return parsed_seeds(value) if isinstance(value, str) else value
 
 
 class Board(_Strict):
     """A standard run.
 
     Attributes:
-        name: the folder's name.
+        name: the folder's name; it does not stand in the file.
         title: one line.
         description: what it is for.
         reference: the design that label savings are measured against.
@@ -58,18 +105,8 @@ class Board(_Strict):
     reference: str
     designs: tuple[str, ...]
     environments: tuple[BoardEnvironment, ...] = Field(min_length=1)
-    seeds: tuple[int, ...]
-    budgets: tuple[int, ...] | None = None
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _read_seeds(cls, value: object) -> object:
-        return checked_seeds(parsed_seeds(value)) if isinstance(value, str) else value
-
-    @field_validator("budgets")
-    @classmethod
-    def _check_budgets(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return None if value is None else checked_budgets(value)
+    seeds: Seeds
+    budgets: Budgets | None = None
 
     def run_spec(self, *designs: str) -> RunSpec:
         """What to run, with further designs."""
@@ -123,7 +160,10 @@ def read_board(name: str, text: str) -> Board:
         InvalidParameter: If the text is not as it must be; the message names the fields.
     """
     try:
-        return Board.model_validate({"name": name, **tomllib.loads(text)})
+        content = tomllib.loads(text)
+        if "name" in content:
+            raise InvalidParameter(f"board {name!r}: name: that is the folder's, not the file's.")
+        return Board.model_validate({"name": name, **content})
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
@@ -131,40 +171,6 @@ def read_board(name: str, text: str) -> Board:
         raise InvalidParameter(f"board {name!r}: {faults}.") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidParameter(f"board {name!r} is no TOML: {error}.") from error
-
-
-def parsed_seeds(text: str) -> tuple[int, ...]:
-    """``"0:10"``, ``"3"`` or ``"1,2,5:8"`` as seeds; a range leaves out its end, as in Python.
-
-    Raises:
-        InvalidParameter: If the text is something else.
-    """
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            first, colon, end = part.partition(":")
-            seeds += range(int(first or 0), int(end)) if colon else [int(first)]
-    except ValueError:
-        raise InvalidParameter(
-            f"cannot read the seeds {text!r}. Write a range such as 0:10 (0 to 9), or 1,2,5."
-        ) from None
-    return checked_seeds(seeds)
-
-
-def parsed_budgets(text: str) -> tuple[int, ...]:
-    """``"50,100,200"`` as a schedule.
-
-    Raises:
-        InvalidParameter: If the text is something else, or the numbers do not grow.
-    """
-    try:
-        return checked_budgets([int(part) for part in text.split(",")])
-    except ValueError as error:
-        if isinstance(error, InvalidParameter):
-            raise
-        raise InvalidParameter(
-            f"cannot read the budgets {text!r}. Write whole numbers that grow: 50,100,200."
-        ) from None
 
 
 def _folders() -> list[Traversable]:

@@ -115,7 +115,7 @@ def run_command(
     if board is not None:
         given = {"--env": env, "--seeds": seeds, "--budgets": budgets, "--reference": reference}
         for name, value in given.items():
-            if value:
+            if value is not None:
                 raise InvalidParameter(
                     f"a board fixes what it runs, so {name} cannot be given with one. "
                     "Leave it out, or name environments with --env instead of a board."
@@ -126,9 +126,9 @@ def run_command(
             name="custom",
             environments=env,
             designs=design or (),
-            seeds=parsed_seeds(seeds or "0:10"),
-            reference=reference or "uniform",
-            budgets=parsed_budgets(budgets) if budgets else None,
+            seeds=parsed_seeds("0:10" if seeds is None else seeds),
+            reference="uniform" if reference is None else reference,
+            budgets=None if budgets is None else parsed_budgets(budgets),
         )
     else:
         raise InvalidParameter(
@@ -155,8 +155,7 @@ def run_command(
         f"{result.planned} cells in {escape(str(folder))}: {result.played} played now{there}.",
         stderr=as_json,
     )
-    if len(result.failed) < result.planned:
-        _show(report(folder), folder / "figures", as_json)
+    _show(report(folder), folder / "figures", as_json)
     if result.failed:
         print_failures(result.failed)
         raise typer.Exit(1)
@@ -203,10 +202,12 @@ def data_import(
     path: Annotated[Path, typer.Argument(help="Your own copy of its public source.")],
 ) -> None:
     """Build a data file from your own copy of its public source."""
+    from rich.markup import escape
+
     from pairbench import data
     from pairbench.console import say
 
-    say(f"reading {path} …")
+    say(f"reading {escape(str(path))} …")
     _say_kept(data.build(name, path))
 
 
@@ -240,12 +241,14 @@ def data_list(as_json: Json = False) -> None:
 
 
 def _say_kept(kept: Any) -> None:
+    from rich.markup import escape
+
     from pairbench.console import say
     from pairbench.data import data_folder
 
     say(
         f"{kept.dataset}: {kept.size / 2**20:.1f} MiB, SHA-256 {kept.sha256[:12]}…, "
-        f"now in {data_folder()}"
+        f"now in {escape(str(data_folder()))}"
     )
 
 

@@ -1,6 +1,7 @@
 """What people see: tables, progress and messages on a terminal, plain lines elsewhere."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +23,11 @@ OnProgress = Callable[[int, int], None]
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on the stream as it is now; a pipe gets whole lines, not 80 columns."""
+    """A console on the stream as it is now; a pipe gets lines of 120 columns."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    return Console(
+        file=stream, highlight=False, emoji=False, width=None if stream.isatty() else 120
+    )
 
 
 def say(text: str, *, stderr: bool = False) -> None:
@@ -63,7 +66,7 @@ def section_table(section: "Section", reference: str) -> Table:
     )
     table.add_column("", justify="right")
     table.add_column("design", no_wrap=True)
-    saved = f"labels saved vs {reference}"
+    saved = escape(f"labels saved vs {reference}")
     for heading in ("gap", "95 % interval", saved, "efficiency", "select"):
         table.add_column(heading, justify="right", no_wrap=heading != saved)
     ranks = [row.rank for row in section.rows]
@@ -100,6 +103,8 @@ def savings_text(row: "Row") -> str:
 
 def print_report(report: "Report", figures: Sequence[Path]) -> None:
     """The tables of a run, what they mean, and where the figures are."""
+    if not report.sections:
+        return
     screen = console()
     for section in report.sections:
         screen.print(section_table(section, report.reference))
@@ -221,6 +226,8 @@ def _range(estimate: "Estimate") -> str:
         return f"at least {_times(estimate.low)}"
     if estimate.censored == "below":
         return f"at most {_times(estimate.high)}"
+    if math.isinf(estimate.high):
+        return f"{_times(estimate.low)} or more"
     return f"{_times(estimate.low)} to {_times(estimate.high)}"
 
 

@@ -24,7 +24,7 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
         folder: where ``learning-curves.svg`` and ``.png`` go.
 
     Returns:
-        The files.
+        The files; none if there is nothing to draw.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -34,6 +34,8 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     sections = report.sections
+    if not sections:
+        return []
     columns = min(2, len(sections))
     lines = math.ceil(len(sections) / columns)
     designs = sorted({row.design for section in sections for row in section.rows})
@@ -43,6 +45,7 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "text.parse_math": False,  # names are shown as they are
         "svg.hashsalt": "pairbench",
         "svg.fonttype": "none",
     }
@@ -50,19 +53,16 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
         figure = Figure(figsize=(5.2 * columns, 3.4 * lines + 0.8), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        lines_of: dict[str, Any] = {}
         for axis, section in zip(axes, sections, strict=False):
-            _panel(axis, section, style)
+            lines_of |= _panel(axis, section, style)
         for axis in axes[len(sections) :]:
             axis.set_axis_off()
-        handles: dict[str, Any] = {}
-        for axis in axes:
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        order = [report.reference, *(d for d in designs if d != report.reference)]
-        shown = [name for name in order if name in handles]
+        shown = [name for name in style if name in lines_of]
         figure.legend(
-            [handles[name] for name in shown],
-            shown,
+            [lines_of[name] for name in shown],
+            # matplotlib leaves out names that begin with an underscore
+            ["\u200b" + name if name.startswith("_") else name for name in shown],
             loc="outside lower center",
             ncols=2 * columns,
             frameon=False,
@@ -75,7 +75,9 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
     return files
 
 
-def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> None:
+def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Draw one environment; the line of each design, for the legend."""
+    lines_of = {}
     last = max(row.budget for row in section.rows)
     for row in section.rows:
         points = [point for point in row.curve if point.budget <= last]
@@ -88,10 +90,9 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
             alpha=0.12,
             linewidth=0,
         )
-        axis.plot(
+        (lines_of[row.design],) = axis.plot(
             budgets,
             [point.gap.value for point in points],
-            label=row.design,
             marker="o",
             markersize=2.5,
             **style[row.design],
@@ -120,6 +121,7 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
     axis.set_ylabel("suboptimality gap")
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axis.set_axisbelow(True)
+    return lines_of
 
 
 def _sparse(axis: "Axes") -> Any:

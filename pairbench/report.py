@@ -83,7 +83,7 @@ class Report:
         reference: the design that savings are measured against.
         sections: one for each environment.
         failures: cells that could not be played.
-        invalid: number of files in the store that are no valid cells.
+        invalid: number of the run's files that are no valid cells.
     """
 
     name: str
@@ -101,7 +101,7 @@ def report(folder: str | Path) -> Report:
     """Read a run's cells and work out its figures.
 
     Args:
-        folder: of the run.
+        folder: of the run; if it was used for several, those of the last one are reported.
 
     Raises:
         RunError: If it is no run folder, or no cell in it could be played.
@@ -109,23 +109,24 @@ def report(folder: str | Path) -> Report:
     folder = Path(folder)
     try:
         header = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError) as error:
+        name, reference, keys = (header[key] for key in ("name", "reference", "cells"))
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(
             f"{folder} is no run folder: {error}. Give the folder that `pairbench run` named."
         ) from error
     store = Store(folder / "cells")
-    records = list(store.records())
+    records = list(store.records(keys))
     if not records:
         raise RunError(f"{folder} holds no cells yet. Give the command that made it once more.")
     return Report(
-        name=header["name"],
-        reference=header["reference"],
+        name=name,
+        reference=reference,
         sections=[
-            _section(label, cells, header["reference"])
+            _section(label, cells, reference)
             for label, cells in _grouped("environment", [r for _, r in records]).items()
         ],
         failures=[failed_cell(k, r) for k, r in records if r["status"] == "failed"],
-        invalid=len(store.keys()) - len(records),
+        invalid=len(store.keys() & set(keys)) - len(records),
     )
 
 

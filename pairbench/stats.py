@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 DRAWS = 2000
+_ENDS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def mean(values: Array) -> Estimate:
 def ratio_of_means(values: Array, reference: Array) -> Estimate:
     """mean(values) / mean(reference), both ``(n_seeds,)`` and paired."""
     rows = resamples(len(values))
-    draws = values[rows].mean(axis=1) / reference[rows].mean(axis=1)
-    return _estimate(values.mean() / reference.mean(), draws)
+    draws = _ratio(values[rows].mean(axis=1), reference[rows].mean(axis=1))
+    return _estimate(_ratio(values.mean(), reference.mean()).item(), draws)
 
 
 def label_savings(
@@ -73,6 +74,8 @@ def label_savings(
     logs = np.log(reference_budgets)
 
     def savings(gap: float, curve: Array) -> float:
+        if gap > curve[0] or gap < curve.min():
+            return 0.0 if gap > curve[0] else np.inf
         curve = np.maximum(curve, _TINY)
         record = np.append(True, curve[1:] < np.minimum.accumulate(curve)[:-1])
         # np.interp wants increasing abscissae: minus the falling log gap.
@@ -84,12 +87,14 @@ def label_savings(
         savings(gap, curve)
         for gap, curve in zip(gaps[rows].mean(axis=1), reference[rows].mean(axis=1), strict=True)
     ]
-    estimate = _estimate(value, np.array(draws))
-    if gaps.mean() < reference.mean(axis=0).min():
-        return Estimate(value, estimate.low, np.inf, "above")
-    if gaps.mean() > reference.mean(axis=0)[0]:
-        return Estimate(value, 0.0, estimate.high, "below")
-    return estimate
+    # No interpolation between draws, some of which may be infinite.
+    low, high = np.quantile(draws, _ENDS, method="inverted_cdf").tolist()
+    least, most = (float(n / budget) for n in reference_budgets[[0, -1]])
+    if value == np.inf:
+        return Estimate(most, min(low, most), np.inf, "above")
+    if value == 0:
+        return Estimate(least, 0.0, max(high, least), "below")
+    return Estimate(value, low, high)
 
 
 def ranks(gaps: Array) -> list[int]:
@@ -103,16 +108,21 @@ def ranks(gaps: Array) -> list[int]:
         gaps: ``(n_designs, n_seeds)``, paired by seed.
     """
     draws = gaps[:, resamples(gaps.shape[1])].mean(axis=2)
-    low = (1 - LEVEL) / 2
-    better = np.array([(np.quantile(own - draws, low, axis=1) > 0).sum() for own in draws])
-    order = np.argsort(gaps.mean(axis=1), kind="stable")
-    better[order] = np.minimum.accumulate(better[order][::-1])[::-1]
-    return [int(rank) for rank in 1 + better]
+    means = gaps.mean(axis=1)
+    better = np.array([(np.quantile(own - draws, _ENDS[0], axis=1) > 0).sum() for own in draws])
+    return [1 + int(better[means >= own].min()) for own in means]
 
 
 _TINY = 1e-300  # a gap of exactly 0 has no logarithm
 
 
+def _ratio(value: Array, reference: Array) -> Array:
+    """Their ratio, 1 where both are 0."""
+    value, reference = np.asarray(value), np.asarray(reference)
+    ratio = np.where(value > 0, np.inf, 1.0)
+    return np.divide(value, reference, out=ratio, where=reference > 0)
+
+
 def _estimate(value: float, draws: Array) -> Estimate:
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(draws, _ENDS)
     return Estimate(float(value), float(low), float(high))

@@ -86,7 +86,11 @@ def run(
         with FileLock(folder / ".lock", blocking=False):
             store.sweep()
             notes += store.set_aside_invalid(cell.key for cell in cells)
-            header = {"name": spec.name, "reference": spec.reference}
+            header = {
+                "name": spec.name,
+                "reference": spec.reference,
+                "cells": [cell.key for cell in cells],
+            }
             write_whole(folder / "run.json", json.dumps(header, indent=1).encode() + b"\n")
             known = {cell.key: store.read(cell.key) for cell in cells}
             missing = [

@@ -90,9 +90,9 @@ class Store:
         """The keys of all files, valid or not."""
         return {path.stem for path in self.folder.glob("*.json")}
 
-    def records(self) -> Iterator[tuple[str, Record]]:
-        """All valid records with their keys, in the order of the keys."""
-        for key in sorted(self.keys()):
+    def records(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, Record]]:
+        """The valid records with their keys: of some keys, or all in the order of their keys."""
+        for key in sorted(self.keys()) if keys is None else keys:
             try:
                 if (record := self.read(key)) is not None:
                     yield key, record

@@ -1,0 +1,149 @@
+"""Small pools and views, and no way for a user's own data to leak into a test."""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+
+from pairbench import Pool, View, data, make_env
+from pairbench.budget import Ledger
+
+MakePool = Callable[..., Pool]
+MakeView = Callable[..., View]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_user_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAIRBENCH_DATA", str(tmp_path_factory.mktemp("no-data")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def make_pool() -> MakePool:
+    """Random pools of any small shape; ragged ones miss completions at any place."""
+
+    def make(
+        seed: int = 0,
+        prompts: int = 5,
+        completions: int = 4,
+        dim: int = 3,
+        *,
+        ragged: bool = False,
+        weighted: bool = False,
+        duplicates: bool = False,
+        constant: bool = False,
+    ) -> Pool:
+        rng = np.random.default_rng(seed)
+        shape = (prompts, completions)
+        phi = rng.normal(size=(*shape, dim))
+        if duplicates:
+            phi[:, 1 : max(2, completions - 1)] = phi[:, :1]
+        if constant:
+            phi[:, :, -1] = 3.7
+        valid = np.ones(shape, dtype=np.bool_)
+        if ragged:
+            rank = rng.permuted(np.tile(np.arange(completions), (prompts, 1)), axis=1)
+            valid = (rng.random(shape) < 0.6) | (rank < 2)
+        return Pool(
+            phi,
+            log_ref=rng.normal(size=shape),
+            lengths=rng.integers(1, 50, size=shape),
+            valid=valid,
+            prompt_weights=rng.uniform(0.2, 2.0, size=prompts) if weighted else None,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_view() -> MakeView:
+    """A design's view of a pool, with n labels left to buy."""
+
+    def make(
+        pool: Pool,
+        pairs: ArrayLike = (),
+        labels: ArrayLike = (),
+        *,
+        n: int = 10,
+        ridge: float = 1.0,
+        beta: float = 1.0,
+        seed: int = 0,
+    ) -> View:
+        asked = np.asarray(pairs, dtype=np.int64).reshape(-1, 3)
+        answers = np.asarray(labels, dtype=np.float64)
+        assert len(asked) == len(answers)
+        asked.flags.writeable = answers.flags.writeable = False
+        before = (len(asked),) if len(asked) else ()
+        return View(
+            pool=pool,
+            beta=beta,
+            ridge=ridge,
+            pairs=asked,
+            labels=answers,
+            ledger=Ledger((*before, len(asked) + n), len(before), len(asked)),
+            rng=np.random.default_rng(seed),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def alpaca_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small made-up folder of the form of github.com/tatsu-lab/alpaca_eval.
+
+    Twelve instructions, the last two of them equal, from five sources. Of the first model, one
+    record has no preference, one no output, and one is of an instruction that nobody else has.
+    """
+    module = importlib.import_module(type(make_env("pairbench/AlpacaEval57-v1")).__module__)
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("alpaca_eval")
+    instructions = [f"Instruction {min(k, 10)}" for k in range(12)]
+    for number, model in enumerate(module.MODELS):
+        outputs, annotations = [], []
+        for k, instruction in enumerate(instructions):
+            words = [f"word{w}" for w in rng.integers(150, size=25)]
+            record = {"instruction": instruction, "dataset": f"source {k % 5}"}
+            outputs.append({**record, "output": f"{' '.join(words)}, says {model} of {k}."})
+            annotations.append({**record, "preference": float(rng.uniform(1, 2))})
+        if number == 0:
+            annotations[3]["preference"] = None
+            annotations[5]["preference"] = 2.0
+            del outputs[4]["output"]
+            outputs.insert(0, {"instruction": "Another one", "output": "Not of the pool"})
+        results = folder / "results" / model
+        annotator = results / module.ANNOTATOR
+        annotator.mkdir(parents=True)
+        (results / "model_outputs.json").write_text(json.dumps(outputs))
+        if model != module.BASELINE:
+            order = [*rng.permutation(10).tolist(), 10, 11]
+            (annotator / "annotations.json").write_text(json.dumps([annotations[k] for k in order]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def alpaca_file(alpaca_clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data file built from that folder."""
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAIRBENCH_DATA", str(folder))
+        data.build("alpaca-eval", alpaca_clone)
+    return folder / "alpaca-eval.npz"
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the test's own."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("PAIRBENCH_DATA", str(folder))
+    return folder

@@ -1,0 +1,353 @@
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from numpy.typing import NDArray
+
+import pairbench
+from pairbench import InvalidParameter, PairEnv
+from pairbench.env import checked_budgets
+from pairbench.errors import RunError
+
+ID = "pairbench/LogLinear-v1"
+SMALL: dict[str, Any] = {
+    "prompts": 6,
+    "held_out_prompts": 8,
+    "completions": 4,
+    "dim": 3,
+    "missing": 0.3,
+    "budgets": (4, 9, 15),
+}
+
+
+@pytest.fixture
+def env() -> PairEnv:
+    made = gymnasium.make(ID, **SMALL).unwrapped
+    assert isinstance(made, PairEnv)
+    return made
+
+
+def proper_action(env: PairEnv, seed: int = 0) -> NDArray[np.int64]:
+    pairs = np.argwhere(env.pool.pair_mask)
+    chosen = np.random.default_rng(seed).permutation(pairs)[: env.ledger.left]
+    return env.action(chosen)
+
+
+@pytest.mark.parametrize("order", ["pairbench, gymnasium", "gymnasium, pairbench"])
+def test_gymnasium_knows_every_id_in_either_import_order(root: Path, order: str) -> None:
+    code = f"""
+import {order}
+from pairbench.registry import environment_ids
+assert environment_ids()
+assert not [name for name in environment_ids() if name not in gymnasium.registry]
+env = gymnasium.make("{ID}", prompts=3, dim=2)
+print(env.unwrapped.environment.prompts, env.spec.id)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["3", ID]
+
+
+def test_importing_pairbench_does_not_import_gymnasium(root: Path) -> None:
+    code = "import sys, pairbench; assert 'gymnasium' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_gymnasiums_checker_has_no_complaint(env: PairEnv) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_episodes_run_in_parallel(mode: str) -> None:
+    envs = gymnasium.make_vec(ID, 2, mode, **SMALL)
+    try:
+        observation, _ = envs.reset(seed=[3, 4])  # type: ignore[arg-type]
+        alone = gymnasium.make(ID, **SMALL)
+        for k, seed in enumerate((3, 4)):
+            expected, _ = alone.reset(seed=seed)
+            for name, array in expected.items():
+                np.testing.assert_array_equal(observation[name][k], array)
+        envs.action_space.seed(0)
+        rewards, done = np.zeros(2), np.zeros(2, dtype=np.bool_)
+        for _ in range(3):
+            _, reward, done, truncated, _ = envs.step(envs.action_space.sample())
+            rewards += reward
+            assert not truncated.any()
+        assert done.all()
+        assert np.isfinite(rewards).all()
+    finally:
+        envs.close()
+
+
+def test_a_random_agent_plays_to_the_end_and_the_return_is_the_fall_of_the_gap(
+    env: PairEnv,
+) -> None:
+    observation, info = env.reset(seed=1)
+    start = env.score().gap
+    env.action_space.seed(1)
+    total, ended = 0.0, []
+    for round_ in range(3):
+        assert observation in env.observation_space
+        assert observation["rounds_left"].tolist() == [3 - round_]
+        assert observation["labels_left"].tolist() == [env.marks[round_] - info["labels"]]
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        total += reward
+        ended.append(terminated)
+        assert not truncated
+    assert observation in env.observation_space
+    assert ended == [False, False, True]
+    assert total == pytest.approx(start - env.score().gap, abs=1e-12)
+    assert info["round"] == 3
+    assert observation["labels_left"].tolist() == observation["rounds_left"].tolist() == [0]
+
+
+def test_the_gap_before_the_first_label_is_the_reference_policys(env: PairEnv) -> None:
+    env.reset(seed=2)
+    score = env.score()
+    assert score.win_rate == pytest.approx(0.5)
+    assert score.design_efficiency == 0
+    np.testing.assert_allclose(env.policy.log_probs(env.pool), env.pool.log_ref)
+
+
+def test_the_observation_shows_what_was_asked_and_answered(env: PairEnv) -> None:
+    env.reset(seed=2)
+    action = proper_action(env)
+    observation, _, _, _, info = env.step(action)
+    assert info == {"round": 1, "labels": 4, "skipped": len(action) - 4}
+    np.testing.assert_array_equal(observation["pairs"][:4], action[:4])
+    np.testing.assert_array_equal(observation["pairs"][4:], -1)
+    world = env.world
+    labels = world.oracle.label(action[:4], np.zeros(4, dtype=np.int64))
+    np.testing.assert_array_equal(observation["labels"][:4], labels)
+    np.testing.assert_array_equal(observation["labels"][4:], -1)
+    assert env.ledger.tokens_read == sum(
+        env.pool.lengths[x, i] + env.pool.lengths[x, j] for x, i, j in action[:4]
+    )
+
+
+def test_a_question_asked_again_gets_a_fresh_answer() -> None:
+    env = PairEnv(ID, (40, 80), prompts=1, completions=2, dim=1, reward_scale=0.0)
+    env.reset(seed=0)
+    action = np.tile([0, 0, 1], (40, 1))
+    env.step(action)
+    env.step(action)
+    assert 20 < env.labels.sum() < 60
+    assert (env.labels[:40] != env.labels[40:]).any()
+    # As if all had been asked at once.
+    at_once = PairEnv(ID, (80,), prompts=1, completions=2, dim=1, reward_scale=0.0)
+    at_once.reset(seed=0)
+    at_once.step(np.tile([0, 0, 1], (80, 1)))
+    np.testing.assert_array_equal(env.labels, at_once.labels)
+
+
+def test_improper_rows_buy_nothing(env: PairEnv) -> None:
+    env.reset(seed=0)
+    x, i, j = (int(v) for v in np.argwhere(env.pool.pair_mask)[0])
+    prompt, gone = (int(v) for v in np.argwhere(~env.pool.valid)[0])
+    bad = [[x, i, i], [prompt, gone, 0], [prompt, 1, gone], [99, 0, 1], [0, -1, 1], [0, 0, 99]]
+    action = env.action(np.array([*bad[:3], [x, i, j], *bad[3:]]))
+    observation, _, _, _, info = env.step(action)
+    assert info["labels"] == 1
+    assert info["skipped"] == len(action) - 1
+    np.testing.assert_array_equal(observation["pairs"][0], [x, i, j])
+    # What was not bought is there in the next round.
+    assert observation["labels_left"].tolist() == [8]
+
+
+def test_a_round_in_which_nothing_is_asked_changes_nothing_but_the_round(env: PairEnv) -> None:
+    env.reset(seed=0)
+    before = env.score()
+    observation, reward, terminated, _, info = env.step(env.action(np.empty((0, 3), np.int64)))
+    assert (reward, terminated) == (0.0, False)
+    assert info["labels"] == 0
+    assert env.score() == before
+    assert observation["labels_left"].tolist() == [9]
+
+
+def test_rows_beyond_the_budget_buy_nothing(env: PairEnv) -> None:
+    env.reset(seed=0)
+    pairs = np.argwhere(env.pool.pair_mask)[: env.batch]
+    assert len(pairs) > 4
+    _, _, _, _, info = env.step(env.action(pairs))
+    assert info == {"round": 1, "labels": 4, "skipped": env.batch - 4}
+    np.testing.assert_array_equal(env.pairs, pairs[:4])
+
+
+def test_the_same_seed_gives_the_same_episode(env: PairEnv) -> None:
+    def played(env: PairEnv) -> list[Any]:
+        trace: list[Any] = [env.reset(seed=9)[0]]
+        while env.ledger.rounds_left:
+            observation, reward, *_ = env.step(proper_action(env))
+            trace += [observation, reward, env.policy.fingerprint(), env.view().rng.random()]
+        return trace
+
+    other = gymnasium.make(ID, **SMALL).unwrapped
+    assert isinstance(other, PairEnv)
+    np.testing.assert_equal(played(env), played(env))
+    np.testing.assert_equal(played(env), played(other))
+
+
+def test_without_a_seed_every_episode_is_another(env: PairEnv) -> None:
+    env.reset(seed=9)
+    first, second = (env.reset()[0]["features"] for _ in range(2))
+    assert (first != second).any()
+    # But which ones they are follows from the last seed that was given.
+    env.reset(seed=9)
+    np.testing.assert_array_equal(env.reset()[0]["features"], first)
+
+
+def test_an_observation_is_a_copy(env: PairEnv) -> None:
+    observation, _ = env.reset(seed=0)
+    kept = {name: array.copy() for name, array in observation.items()}
+    for array in observation.values():
+        array[...] = 0
+    action = proper_action(env)
+    later, *_ = env.step(action)
+    for name in ("features", "log_ref", "lengths", "valid", "prompt_weights"):
+        np.testing.assert_array_equal(later[name], kept[name])
+    later["pairs"][...] = 0
+    later["labels"][...] = 0.5
+    np.testing.assert_array_equal(env.pairs, action[:4])
+    assert set(env.labels.tolist()) <= {0.0, 1.0}
+
+
+def reachable(thing: object) -> list[object]:
+    """Everything that lies below an object's attributes, items and closures."""
+    found: list[object] = []
+    todo, known = [thing], set()
+    while todo:
+        one = todo.pop()
+        if (
+            id(one) in known
+            or isinstance(one, type)
+            or (type(one).__module__ == "builtins" and not isinstance(one, dict | list | tuple))
+        ):
+            continue
+        known.add(id(one))
+        found.append(one)
+        if isinstance(one, dict):
+            todo += list(one.values())
+        elif isinstance(one, list | tuple):
+            todo += list(one)
+        else:
+            todo += list(getattr(one, "__dict__", {}).values())
+        if isinstance(one, np.ndarray) and one.base is not None:
+            todo.append(one.base)
+    return found
+
+
+def test_neither_view_nor_observation_nor_info_leads_to_the_truth(env: PairEnv) -> None:
+    observation, info = env.reset(seed=0)
+    later, _, _, _, info_later = env.step(proper_action(env))
+    truth = env.world.truth
+    assert truth.theta is not None
+    secrets: list[NDArray[Any]] = [
+        truth.rewards,
+        truth.held_out,
+        truth.theta,
+        env.world.held_out.features,
+    ]
+    things = reachable([observation, info, later, info_later, env.view()])
+    assert any(one is env.pool.features for one in things), "the search finds what is there"
+    for one in things:
+        assert not isinstance(one, pairbench.World | pairbench.Truth | pairbench.BradleyTerry)
+        if isinstance(one, np.ndarray):
+            for secret in secrets:
+                assert not np.shares_memory(one, secret)
+                assert one.shape != secret.shape or not np.allclose(one, secret, equal_nan=True)
+
+
+def test_a_designs_random_numbers_do_not_give_the_worlds_seed_away(env: PairEnv) -> None:
+    # Whoever has the seed has the world: make_env(...).world(seed).truth.
+    env.reset(seed=123_456_789)
+    sequence = env.view().rng.bit_generator.seed_seq
+    assert "123456789" not in repr(sequence)
+    assert getattr(sequence, "entropy", None) != 123_456_789
+
+
+def test_a_view_can_be_read_but_not_written(env: PairEnv) -> None:
+    env.reset(seed=0)
+    env.step(proper_action(env))
+    view = env.view()
+    np.testing.assert_array_equal(view.pairs, env.pairs)
+    for array in (view.pairs, view.labels, view.pool.features, view.pool.log_ref):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    for array in (view.pairs, view.labels):
+        assert not np.shares_memory(array, env.pairs)
+        assert not np.shares_memory(array, env.labels)
+
+
+def test_a_views_random_numbers_depend_on_seed_and_round_alone(env: PairEnv) -> None:
+    env.reset(seed=0)
+    first = env.view().rng.random()
+    assert env.view().rng.random() == first
+    env.step(proper_action(env))
+    second = env.view().rng.random()
+    env.reset(seed=0)
+    env.step(env.action(np.empty((0, 3), dtype=np.int64)))
+    assert env.view().rng.random() == second != first
+    env.reset(seed=1)
+    assert env.view().rng.random() != first
+
+
+def test_after_the_last_round_a_step_is_an_error(env: PairEnv) -> None:
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(proper_action(env))
+    with pytest.raises(RunError, match=r"the schedule is spent. Call reset\(\) first"):
+        env.step(proper_action(env))
+    env.reset(seed=0)
+    env.step(proper_action(env))
+
+
+def test_before_reset_there_is_no_episode() -> None:
+    env = PairEnv(ID, **SMALL)
+    with pytest.raises(RunError, match=r"no episode yet. Call reset\(\) first"):
+        env.step(np.zeros((7, 3), dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        (),
+        (0,),
+        (-5, 10),
+        (10, 10),
+        (10, 5),
+        (10.0,),
+        (1.5, 3),
+        ("10",),
+        (None,),
+        (np.nan,),
+    ],
+)
+def test_a_bad_schedule_is_refused(budgets: tuple[Any, ...]) -> None:
+    with pytest.raises(InvalidParameter, match="budgets must be whole cumulative numbers"):
+        checked_budgets(budgets)
+    with pytest.raises(InvalidParameter, match="budgets must be whole cumulative numbers"):
+        PairEnv(ID, budgets, prompts=2, dim=2)
+
+
+def test_a_schedule_of_numpy_integers_is_a_schedule() -> None:
+    marks = checked_budgets(list(np.array([10, 20])))
+    assert marks == (10, 20)
+    assert all(type(mark) is int for mark in marks)
+
+
+def test_the_environments_own_schedule_is_the_default() -> None:
+    env = PairEnv(ID, prompts=2, dim=2)
+    assert env.marks == pairbench.make_env(ID).budgets
+    assert env.batch == max(np.diff((0, *env.marks)))
+    assert env.action_space.shape == (env.batch, 3)

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from pairbench.errors import InvalidData
+from pairbench.features import STYLE_NAMES, lsa_features, style_features
+
+
+def style(text: str, name: str) -> float:
+    return float(style_features([text])[0, STYLE_NAMES.index(name)])
+
+
+def log(count: float) -> float:
+    return float(np.log(1 + count))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("log_chars", "", log(0)),
+        ("log_chars", "abcd é", log(6)),
+        ("log_words", " two\n words ", log(2)),
+        ("log_words", "", log(0)),
+        ("words_per_char", "one two", 5 * 2 / 8),
+        ("words_per_char", "", 0),
+        ("log_newlines", "a\nb\n\nc", log(3)),
+        ("log_paragraphs", "a\n\nb\n\n\n\nc", log(3)),
+        ("log_paragraphs", "a\n\n\nb", log(1)),
+        ("log_numbered", "1. one\n 2) two\n3 three\nsee 4. four", log(2)),
+        ("log_numbered", "10. ten\n\n11. eleven", log(2)),
+        ("log_bullets", "- a\n  * b\n• c\nd - e\n\n- f", log(4)),
+        ("log_bullets", "**bold** opens the line", log(1)),
+        ("log_bold", "a **b** c **d**", log(4)),
+        ("log_headers", "# one\n### two\n#hash\n # indented", log(2)),
+        ("log_codefence", "```py\nx\n```", log(2)),
+        ("log_excl", "Hi! You!!", log(3)),
+        ("log_quest", "What? Why?", log(2)),
+        ("log_commas", "a, b, c", log(2)),
+        ("as_an_ai", "Well, As An AI model I", 1),
+        ("as_an_ai", "as a model", 0),
+        ("early_sorry", "I'm SORRY, but", 1),
+        ("early_sorry", "x" * 195 + "sorry", 1),
+        ("early_sorry", "x" * 196 + "sorry", 0),
+        ("early_sorry", "fine", 0),
+        ("ends_clean", "Done.", 1),
+        ("ends_clean", "Done!", 1),
+        ("ends_clean", "Done?", 1),
+        ("ends_clean", "(done)", 1),
+        ("ends_clean", '"done"', 1),
+        ("ends_clean", "`done`", 1),
+        ("ends_clean", "Done. \n\n", 1),
+        ("ends_clean", "", 1),
+        ("ends_clean", " \n", 1),
+        ("ends_clean", "and then", 0),
+        ("ends_clean", "such as:", 0),
+        ("type_token", "the cat The cat", 3 / 5),
+        ("type_token", "", 0),
+        ("upper_frac", "ABc d", 2 / 6),
+        ("digit_frac", "12 cats", 2 / 8),
+        ("nonascii_frac", "né ü", 2 / 5),
+        ("nonascii_frac", "", 0),
+    ],
+)
+def test_each_style_feature_is_what_it_says(name: str, text: str, expected: float) -> None:
+    assert style(text, name) == pytest.approx(expected, rel=1e-6)
+
+
+def test_every_style_feature_has_a_case_in_which_it_is_not_zero() -> None:
+    text = (
+        "# Title\n\n1. **One**, 2 cats! Why? Sorry, as an AI I cannot: é\n"
+        "- two\n```\ncode\n```\n\nend."
+    )
+    assert (style_features([text]) > 0).all()
+
+
+def test_style_features_are_one_row_for_each_text() -> None:
+    texts = ["one", "two, three!", ""]
+    rows = style_features(texts)
+    assert rows.shape == (3, len(STYLE_NAMES)) == (3, 20)
+    assert rows.dtype == np.float32
+    for row, text in zip(rows, texts, strict=True):
+        np.testing.assert_array_equal(row, style_features([text])[0])
+    assert style_features([]).shape == (0, 20)
+
+
+def some_texts(n: int, words: int = 40) -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(f"word{k}" for k in rng.integers(words, size=20)) for _ in range(n)]
+
+
+def test_lsa_features_are_so_many_and_the_same_each_time() -> None:
+    texts = some_texts(60)
+    features = lsa_features(texts, 8)
+    assert features.shape == (60, 8)
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, lsa_features(texts, 8))
+    # Rows of a projection of unit vectors.
+    assert (np.linalg.norm(features, axis=1) <= 1 + 1e-6).all()
+
+
+def test_lsa_features_of_one_text_given_twice_are_equal() -> None:
+    texts = some_texts(60)
+    features = lsa_features([*texts, texts[7].upper()], 8)
+    np.testing.assert_allclose(features[7], features[60], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("texts", "dim"),
+    [
+        (["a lonely text"], 2),
+        ([""] * 10, 2),
+        (some_texts(30, words=5), 8),
+        ([], 2),
+        pytest.param(some_texts(10, words=20), 15, id="fewer-texts-than-features"),
+    ],
+)
+def test_too_few_words_for_the_features_are_refused(texts: list[str], dim: int) -> None:
+    with pytest.raises(InvalidData, match=f"cannot make {dim} word features of {len(texts)} texts"):
+        lsa_features(texts, dim)

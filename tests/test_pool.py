@@ -1,0 +1,277 @@
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool
+from pairbench.pool import Pool, checked_pairs, frozen_array, repeats
+
+ARRAYS = ("features", "log_ref", "lengths", "valid", "prompt_weights", "phi", "pair_mask")
+ONES = np.ones((2, 3, 2))
+ZEROS = np.zeros((2, 3))
+
+
+def with_value(array: NDArray[Any], place: tuple[int, ...], value: float) -> NDArray[Any]:
+    changed = array.astype(np.float64)
+    changed[place] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("features", "others", "message"),
+    [
+        (with_value(ONES, (1, 0, 1), np.nan), {}, r"features must be finite; 1 prompts \(1\) of 2"),
+        (with_value(ONES, (0, 0, 1), np.inf), {}, r"features must be finite; 1 prompts \(0\) of 2"),
+        (np.ones((2, 3)), {}, r"\(prompts, completions, dim\), got shape \(2, 3\)"),
+        (np.ones((0, 3, 2)), {}, r"non-empty .* got shape \(0, 3, 2\)"),
+        (np.ones((2, 0, 2)), {}, r"non-empty .* got shape \(2, 0, 2\)"),
+        (np.ones((2, 3, 0)), {}, r"non-empty .* got shape \(2, 3, 0\)"),
+        (np.ones((7, 1, 2)), {}, r"7 prompts \(0, 1, 2, 3, 4, …\) of 7 have fewer"),
+        (ONES, {"valid": [[1, 0, 0], [1, 1, 0]]}, r"two valid .*; 1 prompts \(0\) of 2"),
+        (ONES, {"valid": np.ones((3, 2))}, r"valid must have shape \(2, 3\) .*, got \(3, 2\)"),
+        (ONES, {"log_ref": np.zeros(3)}, r"log_ref must have shape \(2, 3\) .*, got \(3,\)"),
+        (ONES, {"log_ref": with_value(ZEROS, (1, 1), np.nan)}, r"log_ref must be finite .* \(1\)"),
+        (ONES, {"log_ref": with_value(ZEROS, (1, 1), np.inf)}, r"log_ref must be finite .* \(1\)"),
+        (ONES, {"log_ref": with_value(ZEROS, (0, 1), -np.inf)}, r"π_ref cannot produce"),
+        (
+            ONES,
+            {"lengths": with_value(ZEROS, (0, 1), -1)},
+            r"lengths must be whole numbers of tokens",
+        ),
+        (ONES, {"lengths": with_value(ZEROS, (0, 1), np.nan)}, r"lengths must be numbers of"),
+        (ONES, {"lengths": with_value(ZEROS, (0, 1), np.inf)}, r"lengths must be numbers of"),
+        (ONES, {"lengths": np.ones((2, 2))}, r"lengths must have shape \(2, 3\) .*, got \(2, 2\)"),
+        (ONES, {"lengths": np.ones(3)}, r"lengths must have shape \(2, 3\) .*, got \(3,\)"),
+        (ONES, {"prompt_weights": [1.0, 0.0]}, r"prompt_weights must be positive and finite"),
+        (ONES, {"prompt_weights": [1.0, -1.0]}, r"prompt_weights must be positive and finite"),
+        (ONES, {"prompt_weights": [1.0, np.nan]}, r"prompt_weights must be positive and finite"),
+        (ONES, {"prompt_weights": [1.0, np.inf]}, r"prompt_weights must be positive and finite"),
+        (ONES, {"prompt_weights": np.ones(3)}, r"prompt_weights must have shape \(2,\)"),
+        (ONES, {"texts": [["a", "b", "c"]]}, r"texts must be 2 sequences of 3 texts"),
+        (ONES, {"texts": [["a", "b", "c"], ["a", "b"]]}, r"texts must be 2 sequences of 3 texts"),
+    ],
+)
+def test_a_bad_pool_is_refused_by_name(
+    features: NDArray[Any], others: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidPool, match=message):
+        Pool(features, **others)
+
+
+def test_what_is_not_given_is_uniform() -> None:
+    pool = Pool(ONES)
+    np.testing.assert_allclose(pool.log_ref, -np.log(3))
+    np.testing.assert_array_equal(pool.lengths, 1)
+    np.testing.assert_allclose(pool.prompt_weights, 0.5)
+    assert pool.valid.all()
+    assert pool.texts is None
+    assert (pool.n_prompts, pool.n_completions, pool.dim, pool.n_pairs) == (2, 3, 2, 6)
+
+
+def test_the_reference_and_the_weights_are_normalised() -> None:
+    pool = Pool(ONES, log_ref=[[1000, 1001, 999], [-5, -5, -2000]], prompt_weights=[1, 3])
+    np.testing.assert_allclose(np.exp(pool.log_ref).sum(axis=1), 1, rtol=1e-14)
+    np.testing.assert_allclose(pool.log_ref[0, 0] - pool.log_ref[0, 2], 1)
+    assert pool.log_ref[1, 2] == pytest.approx(-1995 - np.log(2))
+    np.testing.assert_allclose(pool.prompt_weights, [0.25, 0.75])
+
+
+def test_a_ragged_pool_zeroes_what_is_not_there() -> None:
+    valid = np.array([[True, False, True], [True, True, True]])
+    nowhere = np.where(valid, 2.0, np.nan)
+    pool = Pool(
+        np.repeat(nowhere[:, :, None], 2, axis=2), log_ref=nowhere, lengths=nowhere, valid=valid
+    )
+    np.testing.assert_array_equal(pool.features[0, 1], 0)
+    assert pool.log_ref[0, 1] == -np.inf
+    assert pool.lengths[0, 1] == 0
+    np.testing.assert_allclose(pool.log_ref[0, [0, 2]], -np.log(2))
+    assert pool.n_pairs == 1 + 3
+    np.testing.assert_array_equal(
+        np.argwhere(pool.pair_mask), [[0, 0, 2], [1, 0, 1], [1, 0, 2], [1, 1, 2]]
+    )
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(2, 6))
+def test_n_pairs_counts_the_pair_mask(
+    make_pool: Callable[..., Pool], seed: int, prompts: int, completions: int
+) -> None:
+    pool = make_pool(seed, prompts, completions, ragged=True)
+    assert pool.n_pairs == pool.pair_mask.sum()
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_no_array_of_a_pool_can_be_written_to(make_pool: Callable[..., Pool], name: str) -> None:
+    array = getattr(make_pool(), name)
+    with pytest.raises(ValueError, match="read-only"):
+        array[...] = 0
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.setflags(write=True)
+
+
+def test_no_attribute_of_a_pool_can_be_set(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool()
+    with pytest.raises(FrozenInstanceError):
+        pool.features = np.zeros((1, 2, 3), dtype=np.float32)  # type: ignore[misc]
+
+
+def test_a_pool_keeps_nothing_of_the_arrays_it_was_made_of() -> None:
+    phi, texts = np.ones((2, 3, 2), dtype=np.float32), [["a", "b", "c"], ["d", "e", "f"]]
+    pool = Pool(phi, texts=texts)
+    phi[:], texts[0][0] = 7, "changed"
+    np.testing.assert_array_equal(pool.features, 1)
+    assert pool.texts == (("a", "b", "c"), ("d", "e", "f"))
+
+
+def test_frozen_array_keeps_values_shape_and_dtype() -> None:
+    array = np.arange(12, dtype=np.int16).reshape(3, 4)[:, ::2]
+    frozen = frozen_array(array)
+    np.testing.assert_array_equal(frozen, array)
+    assert frozen.dtype == array.dtype
+
+
+@pytest.mark.parametrize("chosen", [[3, 0], [True, False, False, True, False], np.array([4])])
+def test_a_subset_keeps_its_prompts_and_renormalises_their_weights(
+    make_pool: Callable[..., Pool], chosen: list[Any]
+) -> None:
+    whole = make_pool(ragged=True, weighted=True)
+    texts = [[f"{i} {j}" for j in range(4)] for i in range(5)]
+    pool = Pool(
+        whole.features,
+        log_ref=np.where(whole.valid, whole.log_ref, 0),
+        lengths=whole.lengths,
+        valid=whole.valid,
+        prompt_weights=whole.prompt_weights,
+        texts=texts,
+    )
+    part, index = pool.subset(chosen), np.arange(5)[np.asarray(chosen)]
+    for name in ("features", "lengths", "valid"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(pool, name)[index])
+    np.testing.assert_allclose(part.log_ref, pool.log_ref[index], atol=1e-14)
+    share = pool.prompt_weights[index]
+    np.testing.assert_allclose(part.prompt_weights, share / share.sum())
+    assert part.texts == tuple(tuple(texts[i]) for i in index)
+
+
+def test_differences_are_first_minus_second(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool()
+    z = pool.differences(np.array([[2, 1, 3], [0, 3, 0]]))
+    expected = [
+        pool.features[2, 1].astype(float) - pool.features[2, 3],
+        pool.features[0, 3].astype(float) - pool.features[0, 0],
+    ]
+    np.testing.assert_array_equal(z, expected)
+    assert z.dtype == np.float64
+
+
+@given(
+    st.integers(0, 100),
+    st.lists(
+        st.tuples(*[st.integers(-2, 5)] * 3) | st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 3)
+    ),
+)
+def test_proper_is_two_different_valid_completions_of_one_prompt(
+    make_pool: Callable[..., Pool], seed: int, rows: list[tuple[int, int, int]]
+) -> None:
+    pool = make_pool(seed, ragged=True)
+    there = {(int(x), int(i)) for x, i in np.argwhere(pool.valid)}
+    expected = [i != j and (x, i) in there and (x, j) in there for x, i, j in rows]
+    found = pool.proper(np.array(rows, dtype=np.int64).reshape(-1, 3))
+    assert found.tolist() == expected
+
+
+VALID = np.array([[True, True, True], [True, True, False]])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (None, InvalidPairs, r"returned shape \(\) of dtype object; expected \(n, 3\) rows"),
+        ("pairs", InvalidPairs, r"returned shape \(\) "),
+        ([], InvalidPairs, r"returned shape \(0,\) "),
+        ([0, 0, 1], InvalidPairs, r"returned shape \(3,\) "),
+        ([[0, 1]], InvalidPairs, r"returned shape \(1, 2\) "),
+        ([[[0, 0, 1]]], InvalidPairs, r"returned shape \(1, 1, 3\) "),
+        ([[0, 0, 1], [0, 1]], InvalidPairs, r"returned something that is no array"),
+        ([[0.0, 0.0, 1.0]], InvalidPairs, r"dtype float64; expected integers"),
+        ([[0, 0, np.nan]], InvalidPairs, r"dtype float64; expected integers"),
+        ([[False, False, True]], InvalidPairs, r"dtype bool; expected integers"),
+        ([["0", "0", "1"]], InvalidPairs, r"expected integers"),
+        ([[0, 0, None]], InvalidPairs, r"dtype object; expected integers"),
+        ([[0, 0, 2**70]], InvalidPairs, r"dtype object; expected integers"),
+        (np.array([[0, 0, 2**64 - 1]], dtype=np.uint64), InvalidPairs, r"no int64 can hold"),
+        ([[0, 0, 1], [0, 1, 1]], InvalidPairs, r"1 improper of 2 .* row 1: .* 1 with itself"),
+        ([[2, 0, 1]], InvalidPairs, r"prompt 2 is outside the pool, which has prompts 0 to 1"),
+        ([[-1, 0, 1]], InvalidPairs, r"prompt -1 is outside the pool"),
+        ([[0, 0, 3]], InvalidPairs, r"completion 3 is outside the pool, .* completions 0 to 2"),
+        ([[0, -1, 2]], InvalidPairs, r"completion -1 is outside the pool"),
+        ([[1, 0, 2]], InvalidPairs, r"completion 2 of prompt 1 is not valid"),
+        ([[0, 0, 2**62]], InvalidPairs, r"completion 4611686018427387904 is outside"),
+        ([[0, 0, 1]] * 3, BudgetExceeded, r"mine asked for 3 pairs, where 2 labels are left"),
+        ([[0, 0, 0]] * 3, BudgetExceeded, r"mine asked for 3 pairs, where 2 labels are left"),
+    ],
+)
+def test_a_bad_answer_is_refused_by_name(
+    answer: object, error: type[Exception], message: str
+) -> None:
+    pool = Pool(np.ones((2, 3, 1)), valid=VALID)
+    with pytest.raises(error, match=message):
+        checked_pairs(answer, pool, 2, "mine")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [[0, 2, 1], [1, 0, 1]],
+        np.array([[0, 2, 1], [1, 0, 1]], dtype=np.uint64),
+        np.array([[0, 2, 1], [1, 0, 1]], dtype=np.int8),
+    ],
+)
+def test_a_good_answer_comes_back_as_int64(answer: object) -> None:
+    pairs = checked_pairs(answer, Pool(np.ones((2, 3, 1)), valid=VALID), 2)
+    assert pairs.dtype == np.int64
+    np.testing.assert_array_equal(pairs, [[0, 2, 1], [1, 0, 1]])
+
+
+def test_an_empty_answer_buys_nothing() -> None:
+    pairs = checked_pairs(np.empty((0, 3)), Pool(np.ones((2, 3, 1))), 0)
+    assert pairs.shape == (0, 3)
+    assert pairs.dtype == np.int64
+
+
+def test_a_checked_answer_is_a_copy() -> None:
+    answer = np.array([[0, 0, 1]])
+    pairs = checked_pairs(answer, Pool(np.ones((2, 3, 1))), 1)
+    answer[:] = 9
+    np.testing.assert_array_equal(pairs, [[0, 0, 1]])
+
+
+QUESTIONS = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 2)).filter(
+        lambda row: row[1] != row[2]
+    ),
+    max_size=25,
+)
+
+
+@given(QUESTIONS, QUESTIONS)
+def test_repeats_counts_as_plain_python_does(
+    past: list[tuple[int, int, int]], now: list[tuple[int, int, int]]
+) -> None:
+    seen = Counter((x, min(i, j), max(i, j)) for x, i, j in past)
+    expected = []
+    for x, i, j in now:
+        expected.append(seen[x, min(i, j), max(i, j)])
+        seen[x, min(i, j), max(i, j)] += 1
+    found = repeats(
+        np.array(now, dtype=np.int64).reshape(-1, 3), np.array(past, dtype=np.int64).reshape(-1, 3)
+    )
+    assert found.tolist() == expected

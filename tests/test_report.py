@@ -1,0 +1,272 @@
+"""Reports and figures of a small run."""
+
+import copy
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairbench import RunSpec, play, report, run
+from pairbench.errors import RunError
+from pairbench.figures import learning_curves
+from pairbench.harness.store import Record, Store
+from pairbench.report import Report
+
+TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
+SEEDS, BUDGETS = (0, 1, 2, 3), (8, 16)
+RAISES = "def select(view, n):\n    raise RuntimeError('no')\n"
+Change = Callable[[Record], None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("run")
+    (made / "bad.py").write_text(RAISES)
+    designs = ["leverage", "first-two", str(made / "bad.py")]
+    environments = [TINY, f"{TINY[:-1]}, misspecification=1.0)"]
+    run(RunSpec("custom", environments, designs, SEEDS, "uniform", BUDGETS), made, jobs=2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Report:
+    return report(folder)
+
+
+@pytest.fixture
+def changed(folder: Path, tmp_path: Path) -> Callable[[Change], Path]:
+    """A copy of the run, its successful records changed and sealed again."""
+
+    def change(how: Change) -> Path:
+        shutil.copytree(folder, tmp_path / "copy")
+        store = Store(tmp_path / "copy" / "cells")
+        for key, record in list(store.records()):
+            if record["status"] == "ok":
+                how(record)
+                store.write(key, record)
+        return tmp_path / "copy"
+
+    return change
+
+
+def test_there_is_a_section_for_each_environment_and_a_row_for_each_design(found: Report) -> None:
+    assert [section.environment for section in found.sections] == [
+        TINY,
+        f"{TINY[:-1]}, misspecification=1.0)",
+    ]
+    for section in found.sections:
+        assert {row.design for row in section.rows} == {"uniform", "leverage", "first-two"}
+        assert all((row.seeds, row.budget) == (4, 16) for row in section.rows)
+    assert (found.name, found.reference, found.invalid) == ("custom", "uniform", 0)
+
+
+def test_figures_of_merit_are_means_over_seeds(found: Report) -> None:
+    for section in found.sections:
+        for row in section.rows:
+            rounds = [play(section.environment, row.design, s, BUDGETS).rounds for s in SEEDS]
+            scores = [r[-1].score for r in rounds]
+            assert row.gap.value == pytest.approx(np.mean([s.gap for s in scores]), rel=1e-12)
+            assert row.win_rate == pytest.approx(np.mean([s.win_rate for s in scores]))
+            assert row.efficiency == pytest.approx(np.mean([s.design_efficiency for s in scores]))
+            early = np.mean([r[0].score.gap for r in rounds])
+            assert row.curve[0].budget == 8
+            assert row.curve[0].gap.value == pytest.approx(early)
+
+
+def test_rows_stand_best_first(found: Report) -> None:
+    for section in found.sections:
+        order = [(row.rank, row.gap.value) for row in section.rows]
+        assert order == sorted(order)
+        assert order[0][0] == 1
+
+
+def test_savings_and_ratio_of_the_reference_are_one(found: Report) -> None:
+    for section in found.sections:
+        (row,) = [row for row in section.rows if row.design == "uniform"]
+        assert row.savings is not None
+        assert row.ratio is not None
+        assert (row.savings.low, row.savings.value, row.savings.high) == (1, 1, 1)
+        assert (row.ratio.low, row.ratio.value, row.ratio.high) == (1, 1, 1)
+
+
+def test_the_reference_reaches_further_than_the_others(found: Report) -> None:
+    for row in found.sections[0].rows:
+        budgets = [point.budget for point in row.curve]
+        assert budgets == ([8, 16, 32, 64, 128] if row.design == "uniform" else [8, 16])
+
+
+def test_the_floor_is_told_where_there_is_one(found: Report) -> None:
+    exact, misspecified = found.sections
+    assert exact.floor == 0
+    assert 0 < misspecified.floor < misspecified.start
+
+
+def test_failures_are_listed_and_stay_out_of_the_rows(found: Report) -> None:
+    assert len(found.failures) == 2 * len(SEEDS)
+    assert {failure.design for failure in found.failures} == {"bad.py"}
+    assert {failure.error for failure in found.failures} == {"RuntimeError: no (in round 1)"}
+
+
+def test_json_is_strict_and_holds_the_report(found: Report) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    read = json.loads(found.to_json(), parse_constant=refuse)
+    assert [section["environment"] for section in read["sections"]] == [
+        section.environment for section in found.sections
+    ]
+    assert read["sections"][0]["rows"][0]["gap"]["value"] == found.sections[0].rows[0].gap.value
+    assert len(read["failures"]) == len(found.failures)
+
+
+def test_json_is_strict_where_savings_are_beyond_reach(
+    changed: Callable[[Change], Path],
+) -> None:
+    def superb(record: Record) -> None:
+        if record["labels"]["design"] == "leverage":
+            for round_ in record["results"]["rounds"]:
+                round_["score"]["gap"] = 1e-9
+
+    found = report(changed(superb))
+    (row,) = [row for row in found.sections[0].rows if row.design == "leverage"]
+    assert row.savings is not None
+    assert row.savings.value == pytest.approx(8)
+    assert row.savings.high == np.inf
+    assert row.savings.censored == "above"
+    assert row.rank == 1
+    assert "Infinity" not in found.to_json()
+    read = json.loads(found.to_json())
+    (same,) = [row for row in read["sections"][0]["rows"] if row["design"] == "leverage"]
+    assert same["savings"] == {
+        "value": row.savings.value,
+        "low": row.savings.low,
+        "high": None,
+        "censored": "above",
+    }
+
+
+def test_json_is_strict_where_every_gap_is_zero(changed: Callable[[Change], Path]) -> None:
+    def perfect(record: Record) -> None:
+        for round_ in record["results"]["rounds"]:
+            round_["score"]["gap"] = 0.0
+
+    found = report(changed(perfect))
+    assert "NaN" not in found.to_json()
+    assert [row.rank for row in found.sections[0].rows] == [1, 1, 1]
+
+
+def test_designs_of_the_same_gaps_tie(changed: Callable[[Change], Path]) -> None:
+    def same(record: Record) -> None:
+        for round_, gap in zip(
+            record["results"]["rounds"], (0.5, 0.25, 0.1, 0.05, 0.02), strict=False
+        ):
+            round_["score"]["gap"] = gap * (1 + record["cell"]["seed"])
+
+    for section in report(changed(same)).sections:
+        assert [row.rank for row in section.rows] == [1, 1, 1]
+        assert all(row.savings and row.savings.value == pytest.approx(1) for row in section.rows)
+
+
+def test_a_cell_that_is_missing_leaves_the_comparison_paired(
+    changed: Callable[[Change], Path],
+) -> None:
+    copy_ = changed(lambda record: None)
+    store = Store(copy_ / "cells")
+    key = next(
+        key
+        for key, record in store.records()
+        if record["labels"] == {"environment": TINY, "design": "leverage"}
+        and record["cell"]["seed"] == 2
+    )
+    store.path(key).write_bytes(b"{")
+    found = report(copy_)
+    (row,) = [row for row in found.sections[0].rows if row.design == "leverage"]
+    assert (row.seeds, found.invalid) == (3, 1)
+    gaps = {
+        design: [play(TINY, design, s, BUDGETS).rounds[-1].score.gap for s in SEEDS if s != 2]
+        for design in ("uniform", "leverage")
+    }
+    assert row.ratio is not None
+    assert row.ratio.value == pytest.approx(np.mean(gaps["leverage"]) / np.mean(gaps["uniform"]))
+
+
+def test_figures_are_svg_and_png_and_the_same_each_time(found: Report, tmp_path: Path) -> None:
+    first = learning_curves(found, tmp_path / "one")
+    second = learning_curves(copy.deepcopy(found), tmp_path / "two")
+    assert [path.suffix for path in first] == [".svg", ".png"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert ET.parse(first[0]).getroot().tag.endswith("svg")
+    assert first[1].read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_a_figure_names_every_design_and_environment(found: Report, tmp_path: Path) -> None:
+    text = "".join(ET.parse(learning_curves(found, tmp_path)[0]).getroot().itertext())
+    for section in found.sections:
+        assert section.environment.removeprefix("pairbench/") in text
+        assert all(row.design in text for row in section.rows)
+    assert "floor" in text
+
+
+@pytest.mark.parametrize("name", ["_mine.py", "$x$.py", "$\\oops$.py", "a_b^c.py", "<i>&amp;.py"])
+def test_a_figure_shows_names_as_they_are(found: Report, tmp_path: Path, name: str) -> None:
+    rows = [
+        replace(row, design=name) if row.design == "leverage" else row
+        for row in found.sections[0].rows
+    ]
+    odd = replace(found, sections=[replace(found.sections[0], rows=rows)])
+    text = "".join(ET.parse(learning_curves(odd, tmp_path)[0]).getroot().itertext())
+    assert name in text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(
+            RunError, match=r"is no run folder.*Give the folder that `pairbench run`"
+        ):
+            report(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"name": "x"}', "\xff"])
+def test_a_damaged_header_is_refused(changed: Callable[[Change], Path], text: str) -> None:
+    copy_ = changed(lambda record: None)
+    (copy_ / "run.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RunError, match="is no run folder"):
+        report(copy_)
+
+
+def test_an_empty_run_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"name": "custom", "reference": "uniform", "cells": []}')
+    with pytest.raises(
+        RunError, match=r"holds no cells yet\. Give the command that made it once more"
+    ):
+        report(tmp_path)
+
+
+def test_a_run_of_failures_alone_has_a_report_without_sections(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(RAISES)
+    bad = str(tmp_path / "bad.py")
+    run(RunSpec("custom", [TINY], [], (0,), bad, BUDGETS), tmp_path, jobs=1)
+    found = report(tmp_path)
+    assert found.sections == []
+    assert len(found.failures) == 1
+    assert learning_curves(found, tmp_path / "figures") == []
+
+
+def test_a_run_of_the_reference_alone_stands_at_its_own_budget(tmp_path: Path) -> None:
+    run(RunSpec("custom", [TINY], [], (0, 1), "uniform", BUDGETS), tmp_path, jobs=1)
+    (row,) = report(tmp_path).sections[0].rows
+    assert (row.design, row.budget) == ("uniform", 16)
+
+
+def test_a_folder_used_for_two_plans_still_reports_the_last_one(tmp_path: Path) -> None:
+    """`runs/custom` is where every run without a board goes by default."""
+    for design, budgets in (("leverage", (8, 16)), ("first-two", (5, 10))):
+        run(RunSpec("custom", [TINY], [design], (0, 1), "uniform", budgets), tmp_path, jobs=1)
+    rows = {row.design: row for row in report(tmp_path).sections[0].rows}
+    assert {"uniform", "first-two"} <= set(rows)
+    assert rows["first-two"].budget == 10
