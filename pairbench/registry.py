@@ -43,6 +43,7 @@ _SPEC = re.compile(r"(.+\.py(?::\w+)?|[^(]+)(\(.*)?", re.DOTALL)
 E_ = TypeVar("E_", bound=type[Environment])
 NAMESPACE = "pairbench/"
 
+_ID = re.compile(r"(?:[\w:-]+/)?[\w:.-]+-v\d+")  # as Gymnasium has it
 _REQUIRED = object()  # stands for the default of a parameter that has none
 _designs: dict[str, Factory] = {}
 _environments: dict[str, Factory] = {}
@@ -94,7 +95,15 @@ def register_env(name: str) -> Callable[[E_], E_]:
     Args:
         name: an id such as ``"pairbench/LogLinear-v1"``. The version is a promise: an environment
             that behaves otherwise gets a new one.
+
+    Raises:
+        InvalidParameter: If the name is no such id.
     """
+    if not _ID.fullmatch(name):
+        raise InvalidParameter(
+            f"an environment's id is a namespace, a name and a version, such as 'mine/World-v1'; "
+            f"got {name!r}."
+        )
 
     def register(environment: E_) -> E_:
         _environments[name] = environment
@@ -249,7 +258,8 @@ def parsed(spec: str) -> tuple[str, dict[str, Any]]:
 def register_with_gymnasium(_module: object = None) -> None:
     """Make every environment known to ``gymnasium.make`` under its id."""
     for name in environment_ids():
-        _tell_gymnasium(name)
+        if _ID.fullmatch(name):  # an entry point's name can be anything
+            _tell_gymnasium(name)
 
 
 def _tell_gymnasium(name: str) -> None:

@@ -27,6 +27,7 @@ from pairbench.registry import (
     environment_ids,
     environment_spec,
     parsed,
+    register_with_gymnasium,
 )
 
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
@@ -511,3 +512,15 @@ def test_an_environment_file_that_reads_data_has_another_source_when_the_data_ch
 def test_specs_compare_without_their_location() -> None:
     assert Spec("a", {}, None, "a", "/x") == Spec("a", {}, None, "a", "/y")
     assert Spec("a", {}, None, "a") != Spec("a", {}, "1", "a")
+
+
+@pytest.mark.parametrize("name", ["World", "mine/World", "mine/a/World-v1", "mine/World v1", ""])
+def test_an_id_that_gymnasium_would_refuse_is_refused(name: str) -> None:
+    with pytest.raises(InvalidParameter, match="a namespace, a name and a version"):
+        pairbench.register_env(name)
+
+
+def test_an_entry_point_of_another_name_does_not_break_gymnasium(install: Install) -> None:
+    install("pairbench.envs", {"no id at all": "their_env:Mine"}, their_env=ENVIRONMENT)
+    assert "no id at all" in environment_ids()
+    register_with_gymnasium()
