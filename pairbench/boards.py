@@ -15,9 +15,8 @@ from pydantic import (
 )
 
 from pairbench.env import checked_budgets
-from pairbench.errors import InvalidParameter, UnknownBoard
+from pairbench.errors import InvalidParameter, UnknownBoard, unknown
 from pairbench.harness.plan import Entry, RunSpec, checked_seeds
-from pairbench.registry import unknown
 
 
 def parsed_seeds(text: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from pairbench.errors import InvalidData, MissingData, UnknownDataset
+from pairbench.errors import InvalidData, MissingData, UnknownDataset, unknown
 from pairbench.files import write_whole
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -160,8 +160,6 @@ def build(name: str, folder: Path) -> Entry:
 
 
 def _dataset(name: str) -> Dataset:
-    from pairbench.registry import unknown
-
     known = datasets()
     if name not in known:
         raise unknown(UnknownDataset, "data set", name, known)

@@ -76,3 +76,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def unknown(kind: type[UnknownName], what: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a name that nothing answers to, with the nearest one and all that there are."""
+    names = sorted(known)
+    return kind(f"no {what} {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}.")

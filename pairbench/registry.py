@@ -12,14 +12,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import rfc8785
@@ -32,12 +29,22 @@ from pairbench.errors import (
     PluginError,
     UnknownDesign,
     UnknownEnvironment,
-    UnknownName,
     did_you_mean,
+)
+from pairbench.plugins import (
+    Factory,
+    content,
+    entry_points,
+    from_file,
+    is_file,
+    loaded,
+    location,
+    modules,
+    plain_name,
+    source_digest,
 )
 from pairbench.world import Environment
 
-Factory = Callable[..., Any]
 # A file, whose folders may have brackets in their names, or a name; then the parameters.
 _SPEC = re.compile(r"(.+\.py(?::\w+)?|[^(]+)(\(.*)?", re.DOTALL)
 E_ = TypeVar("E_", bound=type[Environment])
@@ -161,14 +168,14 @@ def make_env(environment: str | Environment, **params: Any) -> Environment:
 
 def design_names() -> list[str]:
     """The names of all designs that need no file to be given."""
-    built_in = [m.name.replace("_", "-") for m in _modules("pairbench.designs")]
-    return sorted({*built_in, *_designs, *_entry_points("pairbench.designs")})
+    built_in = [m.name.replace("_", "-") for m in modules("pairbench.designs")]
+    return sorted({*built_in, *_designs, *entry_points("pairbench.designs")})
 
 
 def environment_ids() -> list[str]:
     """The ids of all environments that need no file to be given."""
     _load_environments()
-    return sorted({*_environments, *_entry_points("pairbench.envs")})
+    return sorted({*_environments, *entry_points("pairbench.envs")})
 
 
 def design_spec(design: str) -> Spec:
@@ -179,7 +186,7 @@ def design_spec(design: str) -> Spec:
     name, given = parsed(design)
     factory = _design_factory(name)
     made = _made(factory, f"design {name!r}", given)
-    return _spec(name, made, _source(factory))
+    return _spec(name, made, source_digest(factory))
 
 
 def environment_spec(environment: str) -> Spec:
@@ -191,9 +198,9 @@ def environment_spec(environment: str) -> Spec:
     name, given = parsed(environment)
     factory = _environment_factory(name)
     made: Environment = _made(factory, f"environment {name!r}", given)
-    if not _is_file(name):
+    if not is_file(name):
         return _spec(_full_id(name), made, made.data_digest())
-    parts = [part for part in (_source(factory), made.data_digest()) if part]
+    parts = [part for part in (source_digest(factory), made.data_digest()) if part]
     return _spec(name, made, hashlib.sha256("".join(parts).encode()).hexdigest())
 
 
@@ -270,15 +277,15 @@ def _tell_gymnasium(name: str) -> None:
 
 
 def _design_factory(name: str) -> Factory:
-    if _is_file(name):
-        return _from_file(name, Design)
+    if is_file(name):
+        return from_file(name, Design)
     if name in _designs:
         return _designs[name]
     stem = name.replace("-", "_")
-    if "_" not in name and any(m.name == stem for m in _modules("pairbench.designs")):
-        return _content(importlib.import_module(f"pairbench.designs.{stem}"), Design, None)
-    if (entry := _entry_points("pairbench.designs").get(name)) is not None:
-        return _loaded(entry, Design)
+    if "_" not in name and any(m.name == stem for m in modules("pairbench.designs")):
+        return content(importlib.import_module(f"pairbench.designs.{stem}"), Design, None)
+    if (entry := entry_points("pairbench.designs").get(name)) is not None:
+        return loaded(entry, Design)
     known = design_names()
     raise UnknownDesign(
         f"no design {name!r}.{did_you_mean(name, known)} `pairbench designs` lists all "
@@ -287,13 +294,13 @@ def _design_factory(name: str) -> Factory:
 
 
 def _environment_factory(name: str) -> Factory:
-    if _is_file(name):
-        return _from_file(name, Environment)
+    if is_file(name):
+        return from_file(name, Environment)
     full = _full_id(name)
     if full in _environments:
         return _environments[full]
-    if (entry := _entry_points("pairbench.envs").get(full)) is not None:
-        return _loaded(entry, Environment)
+    if (entry := entry_points("pairbench.envs").get(full)) is not None:
+        return loaded(entry, Environment)
     known = environment_ids()
     raise UnknownEnvironment(
         f"no environment {name!r}.{did_you_mean(NAMESPACE + name.split('/')[-1], known)} "
@@ -304,7 +311,7 @@ def _environment_factory(name: str) -> Factory:
 def _full_id(name: str) -> str:
     """An environment's id, where the namespace may have been left out."""
     _load_environments()
-    if name in _environments or name in _entry_points("pairbench.envs"):
+    if name in _environments or name in entry_points("pairbench.envs"):
         return name
     return name if "/" in name else NAMESPACE + name
 
@@ -351,124 +358,14 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 def _load_environments() -> None:
     """Import the built-in environments, which register themselves."""
-    for module in _modules("pairbench.envs"):
+    for module in modules("pairbench.envs"):
         importlib.import_module(f"pairbench.envs.{module.name}")
-
-
-def _modules(package: str) -> Iterable[pkgutil.ModuleInfo]:
-    return pkgutil.iter_modules(importlib.import_module(package).__path__)
-
-
-def _entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
-
-
-def _loaded(entry: importlib.metadata.EntryPoint, kind: type) -> Factory:
-    try:
-        found = entry.load()
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"entry point {entry.name!r} ({entry.value}) does not load: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if isinstance(found, ModuleType):
-        return _content(found, kind, None)
-    if not (inspect.isclass(found) and issubclass(found, kind)) and not (
-        kind is Design and inspect.isfunction(found)
-    ):
-        raise PluginError(
-            f"entry point {entry.name!r} ({entry.value}) is no {kind.__name__.lower()} but "
-            f"{found!r}."
-        )
-    factory: Factory = found
-    return factory
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith(".py") or ".py:" in name
-
-
-def _split(name: str) -> tuple[Path, str | None]:
-    path, _, attribute = name.partition(".py:")
-    return Path(path if path.endswith(".py") else path + ".py"), attribute or None
-
-
-def _location(name: str) -> str | None:
-    """The absolute form of a file's name, so that a process elsewhere finds it."""
-    if not _is_file(name):
-        return None
-    path, attribute = _split(name)
-    return f"{path.resolve()}{f':{attribute}' if attribute else ''}"
-
-
-def _plain_name(name: str) -> str:
-    """The name without folders, so that a run means the same on another machine."""
-    if not _is_file(name):
-        return name
-    path, attribute = _split(name)
-    return f"{path.name}:{attribute}" if attribute else path.name
-
-
-def _from_file(name: str, kind: type) -> Factory:
-    path, attribute = _split(name)
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise PluginError(f"cannot read {path}: {error.strerror}.") from error
-    module_name = f"pairbench_plugin_{hashlib.sha256(bytes(path.resolve()) + source).hexdigest()}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # dataclasses look their module up
-        try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[module_name]
-            raise PluginError(f"{path} does not load: {type(error).__name__}: {error}") from error
-    return _content(sys.modules[module_name], kind, attribute)
-
-
-def _content(module: ModuleType, kind: type, attribute: str | None) -> Factory:
-    """The design or environment in a module: the one named, ``select``, or the only class."""
-    where = Path(module.__file__ or module.__name__).name
-    found: dict[str, Factory] = {
-        name: thing
-        for name, thing in vars(module).items()
-        if inspect.isclass(thing)
-        and issubclass(thing, kind)
-        and not inspect.isabstract(thing)
-        and thing.__module__ == module.__name__
-    }
-    if kind is Design and inspect.isfunction(function := getattr(module, "select", None)):
-        found = {"select": function, **found}
-    if attribute is not None:
-        if kind is Design and inspect.isfunction(function := getattr(module, attribute, None)):
-            found[attribute] = function
-        if attribute in found:
-            return found[attribute]
-        raise PluginError(
-            f"{where} defines no {kind.__name__.lower()} {attribute!r}."
-            f"{did_you_mean(attribute, found)} It defines: {', '.join(found) or 'none'}."
-        )
-    if not found:
-        how = "a function select(view, n) or " if kind is Design else ""
-        raise PluginError(
-            f"{where} defines no {kind.__name__.lower()}. "
-            f"Define {how}a subclass of pairbench.{kind.__name__}."
-        )
-    if len(found) > 1:
-        raise PluginError(
-            f"{where} defines {len(found)}: {', '.join(found)}. Say which: {where}:{min(found)}"
-        )
-    return next(iter(found.values()))
 
 
 def _spec(name: str, made: Any, source: str | None) -> Spec:
     params, defaults = _parameters(made)
     changed = [f"{k}={v!r}" for k, v in params.items() if k not in defaults or defaults[k] != v]
-    plain = _plain_name(name)
+    plain = plain_name(name)
     for key, value in params.items():
         try:
             rfc8785.dumps(value)
@@ -478,7 +375,7 @@ def _spec(name: str, made: Any, source: str | None) -> Spec:
                 "numbers, texts, truth values, None, and lists of them."
             ) from error
     label = f"{plain}({', '.join(changed)})" if changed else plain
-    return Spec(plain, params, source, label, _location(name))
+    return Spec(plain, params, source, label, location(name))
 
 
 def _described(name: str, factory: Factory, doc: str | None) -> dict[str, Any]:
@@ -518,14 +415,3 @@ def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _source(factory: Factory) -> str | None:
-    path = inspect.getsourcefile(factory)
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def unknown(kind: type[UnknownName], what: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a name that nothing answers to, with the nearest one and all that there are."""
-    names = sorted(known)
-    return kind(f"no {what} {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}.")
