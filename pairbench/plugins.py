@@ -142,6 +142,9 @@ def content(module: ModuleType, kind: type, attribute: str | None) -> Factory:
 
 
 def source_digest(factory: Factory) -> str | None:
-    """SHA-256 of the file that defines a design or an environment."""
-    path = inspect.getsourcefile(factory)
+    """SHA-256 of the file that defines a design or an environment; None for what is typed in."""
+    try:
+        path = inspect.getsourcefile(factory)
+    except TypeError:  # a class of an interactive session
+        path = None
     return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
 from pairbench.pool import Pool
@@ -92,6 +91,8 @@ def best_in_class(pool: Pool, rewards: Array, beta: float) -> tuple[Array, float
     G(π_θ) is not convex in θ: the result is the best local minimum from two starts, θ = 0 and the
     least-squares fit of the reward, so the floor is an upper bound of the true one.
     """
+    from scipy.optimize import minimize  # loads slowly, and few worlds need it
+
     phi, rho = pool.phi, pool.prompt_weights
     r = np.where(pool.valid, rewards, 0.0)
     log_z = float(rho @ logsumexp(pool.log_ref + r / beta, axis=1))

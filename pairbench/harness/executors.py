@@ -18,7 +18,7 @@ from pairbench.harness.worker import diary_file, failure, play_cells
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _ATTEMPTS = 2  # a worker may be killed for reasons that are not the cell's
-_LEAST = 8  # cells that are worth the start of a process
+_LEAST = 16  # cells that are worth the start of a process
 
 
 def execute(
@@ -57,7 +57,7 @@ def execute(
             while todo or running:
                 while todo and len(running) < jobs:
                     # Long stretches first, short ones last, so that no process stands idle.
-                    size = max(_LEAST, math.ceil(len(todo) / (2 * jobs)))
+                    size = max(_LEAST, math.ceil(len(todo) / (1.5 * jobs)))
                     stretch = [todo.popleft() for _ in range(min(size, len(todo)))]
                     arguments = (stretch, store.folder, time_limit, made, os.getpid())
                     process: BaseProcess = context.Process(target=play_cells, args=arguments)

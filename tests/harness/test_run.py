@@ -289,7 +289,8 @@ def test_an_edited_design_makes_new_cells(tiny: str, tmp_path: Path, write: Writ
     edited = run(spec(tiny, design), folder, jobs=2)
     assert (edited.planned, edited.played) == (4, 2)
     rows = report(folder).sections[0].rows
-    assert len([row for row in rows if row.design.startswith("mine.py@")]) == 2
+    assert sorted(row.design for row in rows) == ["mine.py", "uniform"]
+    assert len(list((folder / "cells").iterdir())) == 6
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tiny: str, tmp_path: Path) -> None:
@@ -396,4 +397,5 @@ def test_a_record_says_what_made_it(tiny: str, tmp_path: Path) -> None:
     assert record["cell"]["budgets"] == [5, 10, 20, 40, 80]
     assert [len(r["pairs"]) for r in record["results"]["rounds"]] == [15, 15, 30, 60, 120]
     header = json.loads((tmp_path / "run.json").read_text())
-    assert header == {"name": "custom", "reference": "uniform"}
+    assert header.keys() == {"name", "reference", "cells"}
+    assert (header["name"], header["reference"]) == ("custom", "uniform")
