@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pairbench.oracles.bradley_terry import BradleyTerry
     from pairbench.pool import Pairs, Pool
     from pairbench.registry import make_design, make_env, register_design, register_env
-    from pairbench.report import Report, report
+    from pairbench.report import Report, load_report
     from pairbench.training.log_linear import LogLinearDPO
     from pairbench.world import Environment, Truth, World
 
@@ -62,7 +62,7 @@ _HOMES = {
     "register_design": "registry",
     "register_env": "registry",
     "replay": "harness.play",
-    "report": "report",
+    "load_report": "report",
     "run": "harness.run",
     "sampled_pairs": "design",
     "top_pairs": "design",
@@ -88,6 +88,7 @@ __all__ = [
     "World",
     "difference_variance",
     "load_board",
+    "load_report",
     "make_design",
     "make_env",
     "over_prompts",
@@ -97,7 +98,6 @@ __all__ = [
     "register_design",
     "register_env",
     "replay",
-    "report",
     "run",
     "sampled_pairs",
     "top_pairs",

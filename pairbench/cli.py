@@ -110,7 +110,7 @@ def run_command(
     from pairbench.console import console, print_failures, progress, say
     from pairbench.errors import InvalidParameter
     from pairbench.harness.run import RunSpec, run
-    from pairbench.report import report
+    from pairbench.report import load_report
 
     if board is not None:
         given = {"--env": env, "--seeds": seeds, "--budgets": budgets, "--reference": reference}
@@ -155,7 +155,7 @@ def run_command(
         f"{result.planned} cells in {escape(str(folder))}: {result.played} played now{there}.",
         stderr=as_json,
     )
-    _show(report(folder), folder / "figures", as_json)
+    _show(load_report(folder), folder / "figures", as_json)
     if result.failed:
         print_failures(result.failed)
         raise typer.Exit(1)
@@ -171,9 +171,9 @@ def report_command(
 ) -> None:
     """Tables and learning curves of a run."""
     from pairbench.console import print_failures
-    from pairbench.report import report
+    from pairbench.report import load_report
 
-    found = report(run_folder)
+    found = load_report(run_folder)
     _show(found, figures or run_folder / "figures", as_json)
     if found.failures:
         print_failures(found.failures)

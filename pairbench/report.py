@@ -97,7 +97,7 @@ class Report:
         return json.dumps(_finite(asdict(self)), indent=1, ensure_ascii=False)
 
 
-def report(folder: str | Path) -> Report:
+def load_report(folder: str | Path) -> Report:
     """Read a run's cells and work out its figures.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairbench import RunSpec, play, report, run
+from pairbench import RunSpec, load_report, play, run
 from pairbench.errors import RunError
 from pairbench.figures import learning_curves
 from pairbench.harness.store import Record, Store
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Report:
-    return report(folder)
+    return load_report(folder)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_json_is_strict_where_savings_are_beyond_reach(
             for round_ in record["results"]["rounds"]:
                 round_["score"]["gap"] = 1e-9
 
-    found = report(changed(superb))
+    found = load_report(changed(superb))
     (row,) = [row for row in found.sections[0].rows if row.design == "leverage"]
     assert row.savings is not None
     assert row.savings.value == pytest.approx(8)
@@ -155,7 +155,7 @@ def test_json_is_strict_where_every_gap_is_zero(changed: Callable[[Change], Path
         for round_ in record["results"]["rounds"]:
             round_["score"]["gap"] = 0.0
 
-    found = report(changed(perfect))
+    found = load_report(changed(perfect))
     assert "NaN" not in found.to_json()
     assert [row.rank for row in found.sections[0].rows] == [1, 1, 1]
 
@@ -167,7 +167,7 @@ def test_designs_of_the_same_gaps_tie(changed: Callable[[Change], Path]) -> None
         ):
             round_["score"]["gap"] = gap * (1 + record["cell"]["seed"])
 
-    for section in report(changed(same)).sections:
+    for section in load_report(changed(same)).sections:
         assert [row.rank for row in section.rows] == [1, 1, 1]
         assert all(row.savings and row.savings.value == pytest.approx(1) for row in section.rows)
 
@@ -184,7 +184,7 @@ def test_a_cell_that_is_missing_leaves_the_comparison_paired(
         and record["cell"]["seed"] == 2
     )
     store.path(key).write_bytes(b"{")
-    found = report(copy_)
+    found = load_report(copy_)
     (row,) = [row for row in found.sections[0].rows if row.design == "leverage"]
     assert (row.seeds, found.invalid) == (3, 1)
     gaps = {
@@ -228,7 +228,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         with pytest.raises(
             RunError, match=r"is no run folder.*Give the folder that `pairbench run`"
         ):
-            report(folder)
+            load_report(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"name": "x"}', "\xff"])
@@ -236,7 +236,7 @@ def test_a_damaged_header_is_refused(changed: Callable[[Change], Path], text: st
     copy_ = changed(lambda record: None)
     (copy_ / "run.json").write_text(text, encoding="latin-1")
     with pytest.raises(RunError, match="is no run folder"):
-        report(copy_)
+        load_report(copy_)
 
 
 def test_an_empty_run_says_what_to_do(tmp_path: Path) -> None:
@@ -244,14 +244,14 @@ def test_an_empty_run_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"holds no cells yet\. Give the command that made it once more"
     ):
-        report(tmp_path)
+        load_report(tmp_path)
 
 
 def test_a_run_of_failures_alone_has_a_report_without_sections(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(RAISES)
     bad = str(tmp_path / "bad.py")
     run(RunSpec("custom", [TINY], [], (0,), bad, BUDGETS), tmp_path, jobs=1)
-    found = report(tmp_path)
+    found = load_report(tmp_path)
     assert found.sections == []
     assert len(found.failures) == 1
     assert learning_curves(found, tmp_path / "figures") == []
@@ -259,7 +259,7 @@ def test_a_run_of_failures_alone_has_a_report_without_sections(tmp_path: Path) -
 
 def test_a_run_of_the_reference_alone_stands_at_its_own_budget(tmp_path: Path) -> None:
     run(RunSpec("custom", [TINY], [], (0, 1), "uniform", BUDGETS), tmp_path, jobs=1)
-    (row,) = report(tmp_path).sections[0].rows
+    (row,) = load_report(tmp_path).sections[0].rows
     assert (row.design, row.budget) == ("uniform", 16)
 
 
@@ -267,6 +267,6 @@ def test_a_folder_used_for_two_plans_still_reports_the_last_one(tmp_path: Path) 
     """`runs/custom` is where every run without a board goes by default."""
     for design, budgets in (("leverage", (8, 16)), ("first-two", (5, 10))):
         run(RunSpec("custom", [TINY], [design], (0, 1), "uniform", budgets), tmp_path, jobs=1)
-    rows = {row.design: row for row in report(tmp_path).sections[0].rows}
+    rows = {row.design: row for row in load_report(tmp_path).sections[0].rows}
     assert {"uniform", "first-two"} <= set(rows)
     assert rows["first-two"].budget == 10

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pairbench import InvalidParameter, RunSpec, report, run
+from pairbench import InvalidParameter, RunSpec, load_report, run
 from pairbench.errors import RunError
 from pairbench.harness.run import RunResult
 from pairbench.harness.store import Record, Store
@@ -147,7 +147,7 @@ def test_nothing_is_left_lying_about(disturbed: tuple[Path, RunResult]) -> None:
 
 def test_a_report_works_with_partial_failures(disturbed: tuple[Path, RunResult]) -> None:
     folder, result = disturbed
-    found = report(folder)
+    found = load_report(folder)
     assert {row.design for row in found.sections[0].rows} == {"uniform", "leverage"}
     assert len(found.failures) == len(result.failed)
 
@@ -288,7 +288,7 @@ def test_an_edited_design_makes_new_cells(tiny: str, tmp_path: Path, write: Writ
     write("mine.py", GOOD + "    # edited\n")
     edited = run(spec(tiny, design), folder, jobs=2)
     assert (edited.planned, edited.played) == (4, 2)
-    rows = report(folder).sections[0].rows
+    rows = load_report(folder).sections[0].rows
     assert sorted(row.design for row in rows) == ["mine.py", "uniform"]
     assert len(list((folder / "cells").iterdir())) == 6
 
@@ -375,7 +375,7 @@ def test_a_world_that_cannot_be_drawn_fails_alone(tiny: str, tmp_path: Path, wri
     result = run(plan, tmp_path / "run", jobs=2)
     assert {failure.environment for failure in result.failed} == {"mine.py"}
     assert all("OSError: no world today" in failure.error for failure in result.failed)
-    assert len(report(tmp_path / "run").sections) == 1
+    assert len(load_report(tmp_path / "run").sections) == 1
 
 
 def test_a_run_may_be_called_from_a_thread(tiny: str, tmp_path: Path) -> None:
