@@ -93,7 +93,9 @@ class World:
         efficiency = 0.0
         if len(pairs):
             information = label_information(self.pool, pairs, theta=theta) / len(pairs)
-            efficiency = self.best_value / trace_criterion(self.best_covariance, information)
+            criterion = trace_criterion(self.best_covariance, information)
+            # 0 where the policy feels no direction at all: then any pairs are the best.
+            efficiency = self.best_value / criterion if criterion > 0 else 1.0
         return Score(
             gap=value,
             pool_gap=gap(policy.log_probs(self.pool), self.pool, self.truth.rewards, self.beta),

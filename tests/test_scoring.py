@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from pairbench import Pool
+from pairbench import BradleyTerry, LogLinearDPO, Pool, Truth, World
 from pairbench.policies.log_linear import LogLinearPolicy
 from pairbench.scoring import best_in_class, gap, objective, optimal_log_probs, win_rate
 
@@ -159,3 +159,19 @@ def test_no_random_start_beats_the_best_in_class(make_pool: Callable[..., Pool],
     others = [float(minimize(loss, rng.normal(size=3) * 2, method="BFGS").fun) for _ in range(20)]
     assert floor > 1e-3
     assert floor <= min(others) + 1e-6
+
+
+def test_where_all_completions_are_equal_every_design_is_the_best() -> None:
+    pool = Pool(np.ones((3, 4, 2)))
+    world = World(
+        pool=pool,
+        held_out=pool,
+        truth=Truth(np.zeros((3, 4)), np.zeros((3, 4)), np.zeros(2)),
+        oracle=BradleyTerry(np.zeros((3, 4)), 0),
+        trainer=LogLinearDPO(),
+        beta=1.0,
+    )
+    pairs = np.array([[0, 1, 2]])
+    policy = world.trainer.fit(pool, 1.0, pairs, np.array([1.0]))
+    score = world.score(policy, pairs)
+    assert (score.gap, score.design_efficiency) == (0.0, 1.0)

@@ -14,6 +14,7 @@ from pairbench.harness.executors import execute
 from pairbench.harness.plan import Entry, RunSpec
 from pairbench.harness.provenance import provenance
 from pairbench.harness.store import Failure, Store, failed_cell
+from pairbench.registry import design_spec
 
 __all__ = ["Entry", "RunResult", "RunSpec", "run"]
 
@@ -88,7 +89,7 @@ def run(
             notes += store.set_aside_invalid(cell.key for cell in cells)
             header = {
                 "name": spec.name,
-                "reference": spec.reference,
+                "reference": design_spec(spec.reference).label,
                 "cells": [cell.key for cell in cells],
             }
             write_whole(folder / "run.json", json.dumps(header, indent=1).encode() + b"\n")

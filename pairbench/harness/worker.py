@@ -22,7 +22,7 @@ def play_cells(
     """Play cells one after the other; each is on disk before the next begins.
 
     Args:
-        cells: of one world, so that it is drawn once.
+        cells: those of one world next to each other, so that it is drawn once.
         folder: the store's.
         time_limit: seconds that a design may take for a round.
         made: provenance, for the records.

@@ -87,7 +87,9 @@ def predicted_gap(covariance: Array, information: Array, n_labels: float, beta: 
 
 
 def trace_criterion(covariance: Array, information: Array) -> float:
-    """ψ = tr(C M⁻¹), infinite for a singular M."""
+    """ψ = tr(C M⁻¹), infinite for a singular M unless C = 0."""
+    if not covariance.any():
+        return 0.0
     try:
         factor = np.linalg.cholesky(information)
     except np.linalg.LinAlgError:

@@ -399,3 +399,14 @@ def test_a_record_says_what_made_it(tiny: str, tmp_path: Path) -> None:
     header = json.loads((tmp_path / "run.json").read_text())
     assert header.keys() == {"name", "reference", "cells"}
     assert (header["name"], header["reference"]) == ("custom", "uniform")
+
+
+def test_a_reference_given_by_path_is_found_again_in_the_report(
+    tiny: str, tmp_path: Path, write: Write
+) -> None:
+    reference = f"{write('mine.py', GOOD)}"
+    plan = RunSpec("custom", [tiny], ["leverage"], (0, 1), reference, (5, 10))
+    run(plan, tmp_path / "run", jobs=1)
+    found = load_report(tmp_path / "run")
+    assert found.reference == "mine.py"
+    assert all(row.savings is not None for row in found.sections[0].rows)
