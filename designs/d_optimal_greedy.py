@@ -1,7 +1,8 @@
 """Greedy D-optimal pairs: each next pair raises log det(λI + Σ w z zᵀ) most.
 
-ADPO (Mukherjee et al. 2024, arXiv 2404.13895, greedy determinant) with ω = σ'(Δ̂) at the current
-estimate. Learns θ evenly in all directions, also in those that the policy does not feel.
+ADPO (Kveton et al. 2025, arXiv 2503.01076), with ω = σ'(Δ̂) at the current estimate; D-optimal
+designs for preferences: Mukherjee et al. 2024, arXiv 2404.13895. Does not ask which directions the
+policy feels, so it also learns those that it does not.
 Cost: one DPO fit and O(m d) for each label, m candidate pairs.
 """
 

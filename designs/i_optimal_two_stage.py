@@ -19,7 +19,8 @@ class IOptimalTwoStage(Design):
     """Pilot at θ = 0, then optimal weights at the current estimate, re-optimised each round.
 
     Attributes:
-        pilot: the share of all labels that is bought at θ = 0, in [0, 1].
+        pilot: rounds that begin before this share of all labels is bought, 0 to 1, are played at
+            θ = 0. It takes two rounds to have a second stage.
         tol: the weights' proven efficiency is at least 1 − tol.
     """
 
@@ -33,7 +34,7 @@ class IOptimalTwoStage(Design):
             raise InvalidParameter(f"tol must lie between 0 and 1, got {self.tol}.")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Optimise for the labels that are still to come."""
+        """Optimise this round's labels, given those already bought."""
         in_pilot = len(view.pairs) < self.pilot * view.horizon
         theta = np.zeros(view.pool.dim) if in_pilot else view.implicit_theta()
         # What is known already: the labels so far and the ridge, per label of this round.

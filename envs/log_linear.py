@@ -173,11 +173,13 @@ class Isotropic(LogLinear):
 class PowerLaw(LogLinear):
     """Features whose variance falls as 1/k, as embeddings' do.
 
-    **What this diagnoses.** Whether a design knows which directions the policy feels: those of
-    little variance are hard to learn and hardly matter.
+    **What this diagnoses.** Whether a design depends on the scale of the features, as distances and
+    similarities do: where one direction has sixteen times the variance of another, it sees little
+    but the first.
 
-    **Known optimum.** Information in proportion to the square root of a direction's variance for
-    the trace criterion, where D-optimal designs would spend the same on every direction.
+    **Known optimum.** At θ = 0 and without the ridge, the isotropic world's in rescaled features:
+    information in proportion to a direction's variance. Both the trace criterion and log det are
+    invariant under a change of basis, so D-optimal designs do the same.
     """
 
     decay: float = 1.0
@@ -186,7 +188,7 @@ class PowerLaw(LogLinear):
 @register_env("pairbench/NearDuplicates-v1")
 @dataclass(frozen=True)
 class NearDuplicates(LogLinear):
-    """Four fifths of the completions of each prompt are nearly the same text.
+    """Three quarters of the completions of each prompt, six of eight, are nearly the same text.
 
     **What this diagnoses.** Whether a design sees that most pairs carry no information: for K = 8,
     15 of 28 pairs are within the mode, where uniform spends more than half of its labels.
@@ -235,7 +237,7 @@ class SkewedClusters(LogLinear):
 @register_env("pairbench/SharpReference-v1")
 @dataclass(frozen=True)
 class SharpReference(LogLinear):
-    """A reference policy that puts nine tenths of its weight on one or two completions a prompt.
+    """A reference policy with, on average, nine tenths of its weight on two completions a prompt.
 
     **What this diagnoses.** Whether a design knows where the policy can go at all: rewards of
     completions that neither π_ref nor π* ever gives need not be known.
@@ -250,7 +252,7 @@ class SharpReference(LogLinear):
 @register_env("pairbench/Misspecified-v1")
 @dataclass(frozen=True)
 class Misspecified(LogLinear):
-    """Half of the reward's standard deviation cannot be explained by the features.
+    """A fifth of the reward's variance cannot be explained by the features.
 
     **What this diagnoses.** Designs that trust the model: choosing pairs by it also chooses the
     residuals, and the fit tends to another θ than the best one. The score reports the floor, the

@@ -14,12 +14,15 @@ class Ledger:
         round: how many rounds are behind us.
         labels: labels bought.
         tokens_read: tokens that the annotators read: both completions of each question.
+        horizon: the number of labels that designs plan for, the last mark if None; marks beyond
+            it only say how a reference goes on.
     """
 
     marks: tuple[int, ...]
     round: int = 0
     labels: int = 0
     tokens_read: int = 0
+    horizon: int | None = None
 
     @property
     def rounds_left(self) -> int:

@@ -76,7 +76,7 @@ def section_table(section: "Section", reference: str) -> Table:
             f"{row.rank}{tie}",
             escape(row.design),
             f"{row.gap.value:.4f}",
-            f"{row.gap.low:.4f} to {row.gap.high:.4f}",
+            f"{row.gap.low:.4f} to {row.gap.high:.4f}" if row.gap.high < math.inf else "–",
             savings_text(row),
             f"{row.efficiency:.2f}",
             f"{row.selection_seconds:.2f} s",
@@ -111,8 +111,9 @@ def print_report(report: "Report", figures: Sequence[Path]) -> None:
     screen.print(
         "[dim]gap: how much worse the policy is than the best one, in reward units; lower is "
         f"better. labels saved: how many labels {escape(report.reference)} needs for the same gap, "
-        "over the labels spent. Equal ranks (=) are ties: no significant difference over these "
-        "seeds. efficiency: information of the pairs chosen, over that of the best pairs.[/]"
+        "over the labels spent. Equal ranks (=) are ties: differences that these seeds do not "
+        "make significant, and all that lies between. efficiency: information of the pairs "
+        "chosen, over that of the best pairs.[/]"
     )
     if report.invalid:
         say(f"[yellow]{report.invalid} files are no valid cells and were left out.[/]")
@@ -133,7 +134,8 @@ def print_failures(failures: Sequence["Failure"]) -> None:
             stderr=True,
         )
     say(
-        "Mend the design and run again, or give --retry-failed to play them as they are.",
+        "An edited design is played again by the same command; `pairbench run … --retry-failed` "
+        "plays failed cells again as they are.",
         stderr=True,
     )
 
@@ -153,11 +155,12 @@ def print_cell(record: "Record", path: Path) -> None:
         return
     start, rounds = record["results"]["start"], record["results"]["rounds"]
     table = Table(box=box.SIMPLE_HEAD)
-    headings = ("labels", "gap", "above floor", "win rate", "efficiency", "select", "train")
+    headings = ["labels", "gap", "above floor", "win rate", "efficiency", "tokens read"]
+    headings += ["select", "train"]
     for heading in headings:
         table.add_column(heading, justify="right")
     blank = {"selection": {"seconds": 0.0}, "training": {"seconds": 0.0}}
-    steps = [{"budget": 0, "score": start}, *rounds]
+    steps = [{"budget": 0, "score": start, "tokens_read": 0}, *rounds]
     for step, use in zip(steps, [blank, *record["usage"]], strict=True):
         score = step["score"]
         table.add_row(
@@ -166,6 +169,7 @@ def print_cell(record: "Record", path: Path) -> None:
             f"{score['estimation']:.4f}",
             f"{score['win_rate']:.3f}",
             f"{score['design_efficiency']:.2f}",
+            f"{step['tokens_read']:,}",
             f"{use['selection']['seconds']:.3f} s",
             f"{use['training']['seconds']:.3f} s",
         )
@@ -222,6 +226,8 @@ def _times(value: float) -> str:
 
 
 def _range(estimate: "Estimate") -> str:
+    if estimate.low <= 0 and math.isinf(estimate.high):
+        return "anything"
     if estimate.censored == "above":
         return f"at least {_times(estimate.low)}"
     if estimate.censored == "below":

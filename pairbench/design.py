@@ -49,7 +49,8 @@ class View:
     @property
     def horizon(self) -> int:
         """Labels that the episode may buy in all."""
-        return self.ledger.marks[-1]
+        horizon = self.ledger.horizon
+        return self.ledger.marks[-1] if horizon is None else horizon
 
     @property
     def round(self) -> int:
@@ -58,8 +59,8 @@ class View:
 
     @property
     def rounds_left(self) -> int:
-        """Rounds still to be played, this one included."""
-        return self.ledger.rounds_left
+        """Rounds still to be played up to the horizon, this one included."""
+        return max(1, sum(mark <= self.horizon for mark in self.ledger.marks) - self.round)
 
     def implicit_theta(self) -> Array:
         """θ̂ of the policy trained on the labels so far, ``(d,)``; 0 before the first."""

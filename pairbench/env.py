@@ -52,7 +52,8 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     truth.
 
     **Arguments.** ``environment``: an id or an :class:`Environment`; ``budgets``: the schedule;
-    further keywords are the environment's parameters.
+    ``horizon``: what designs plan for, the schedule's end if not given; further keywords are the
+    environment's parameters.
 
     **Version history.** The version is the environment id's.
     """
@@ -63,6 +64,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self,
         environment: str | Environment,
         budgets: Sequence[int] | None = None,
+        horizon: int | None = None,
         render_mode: None = None,
         **params: Any,
     ) -> None:
@@ -71,6 +73,8 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         Args:
             environment: an id, a spec such as ``"pairbench/LogLinear-v1(dim=32)"``, or an object.
             budgets: cumulative numbers of labels; the environment's own if not given.
+            horizon: the number of labels that designs are told to plan for; the last budget if
+                not given.
             render_mode: only None, there is nothing to render.
             **params: parameters of the environment, where an id is given.
 
@@ -79,6 +83,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         """
         self.environment = make_env(environment, **params)
         self.marks = checked_budgets(self.environment.budgets if budgets is None else budgets)
+        self.horizon = horizon
         self.render_mode = render_mode
         # Shapes are the same for all seeds.
         pool = drawn_world(self.environment, 0).pool
@@ -111,7 +116,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.pool: Pool = copy.copy(world.pool)
         self.pairs: Pairs = np.empty((0, 3), dtype=np.int64)
         self.labels = np.empty(0)
-        self.ledger = Ledger(self.marks)
+        self.ledger = Ledger(self.marks, horizon=self.horizon)
         self.policy: Policy = world.trainer.fit(world.pool, world.beta, self.pairs, self.labels)
         self.training = Usage()
         self._gap = world.gap(self.policy)

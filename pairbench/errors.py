@@ -74,7 +74,9 @@ class UnknownDataset(UnknownName):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The half-sentence that names the nearest known name, or nothing when none is near."""
     by_lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    # Of names as near, the one that begins alike is meant.
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    near.sort(key=lambda other: not other.startswith(name.lower().split("-")[0]))
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 

@@ -80,18 +80,19 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
     lines_of = {}
     last = max(row.budget for row in section.rows)
     for row in section.rows:
-        points = [point for point in row.curve if point.budget <= last]
-        budgets = [point.budget for point in points]
+        points = [p for p in row.curve if p.budget <= last and p.labels > 0 and p.gap.value > 0]
+        labels = [point.labels for point in points]
         axis.fill_between(
-            budgets,
+            labels,
             [point.gap.low for point in points],
             [point.gap.high for point in points],
+            where=[0 < point.gap.low <= point.gap.high < math.inf for point in points],
             color=style[row.design]["color"],
             alpha=0.12,
             linewidth=0,
         )
         (lines_of[row.design],) = axis.plot(
-            budgets,
+            labels,
             [point.gap.value for point in points],
             marker="o",
             markersize=2.5,

@@ -199,10 +199,17 @@ def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the desi
         array = np.asarray(answer)
     except ValueError as error:
         raise InvalidPairs(f"{asker} returned something that is no array: {error}.") from error
+    if array.shape == (0,):  # an empty list buys nothing
+        array = np.empty((0, 3), dtype=np.int64)
     if array.ndim != 2 or array.shape[1] != 3:
         raise InvalidPairs(
             f"{asker} returned shape {array.shape} of dtype {array.dtype}; "
             "expected (n, 3) rows (prompt, first, second)."
+        )
+    if np.issubdtype(array.dtype, np.floating) and (bad := (~np.isfinite(array)).any(axis=1)).any():
+        raise InvalidPairs(
+            f"{asker} returned NaN or infinite indices in {bad.sum()} of {len(array)} rows; "
+            "expected prompt and completion indices."
         )
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise InvalidPairs(

@@ -395,11 +395,15 @@ def _declared(factory: Factory) -> dict[str, Any]:
     """The parameters of a class or a function with their defaults."""
     if dataclasses.is_dataclass(factory):
         fields = [f for f in dataclasses.fields(factory) if f.init]
-        return {
-            f.name: _REQUIRED if f.default is dataclasses.MISSING else f.default for f in fields
-        }
+        return {f.name: _default(f) for f in fields}
     declared = list(inspect.signature(factory).parameters.values())[2:]  # after view and n
     return {p.name: _REQUIRED if p.default is p.empty else p.default for p in declared}
+
+
+def _default(declared: dataclasses.Field[Any]) -> Any:
+    if declared.default_factory is not dataclasses.MISSING:
+        return declared.default_factory()
+    return _REQUIRED if declared.default is dataclasses.MISSING else declared.default
 
 
 def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -409,7 +413,7 @@ def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         defaults = {p.name: _plain(p.default) for p in declared if p.default is not p.empty}
         return defaults | {k: _plain(v) for k, v in made.params.items()}, defaults
     fields = [f for f in dataclasses.fields(made) if f.init]
-    defaults = {f.name: _plain(f.default) for f in fields if f.default is not dataclasses.MISSING}
+    defaults = {f.name: _plain(_default(f)) for f in fields}
     return {f.name: _plain(getattr(made, f.name)) for f in fields}, defaults
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from pairbench import stats
 from pairbench.errors import RunError
-from pairbench.harness.plan import REFERENCE_REACH
 from pairbench.harness.store import Failure, Record, Store, failed_cell
 from pairbench.stats import Estimate
 
@@ -20,9 +19,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a learning curve: mean gap over seeds after so many labels."""
+    """A point of a learning curve: mean gap over seeds.
+
+    Attributes:
+        budget: labels that could be bought.
+        labels: labels that were, on average.
+        gap: reward units.
+    """
 
     budget: int
+    labels: float
     gap: Estimate
 
 
@@ -35,6 +41,7 @@ class Row:
         rank: 1 + the number of designs that are significantly better; equal ranks are ties.
         seeds: how many were played.
         budget: labels at which the figures stand, the largest that all designs share.
+        labels: labels that were bought by then, on average.
         gap: mean suboptimality on held-out prompts, reward units.
         ratio: mean gap over the reference's, paired by seed.
         savings: label savings against the reference; None without reference.
@@ -48,6 +55,7 @@ class Row:
     rank: int
     seeds: int
     budget: int
+    labels: float
     gap: Estimate
     ratio: Estimate | None
     savings: Estimate | None
@@ -154,10 +162,9 @@ def _section(label: str, cells: Sequence[Record], reference: str) -> Section:
     }
     curves = {name: _Curve(by_seed) for name, by_seed in designs.items()}
     # The reference reaches further than the others; figures stand where all of them do.
-    marks = [curve.budgets for curve in curves.values()]
-    if set(curves) == {reference}:
-        marks = [marks[0][: -len(REFERENCE_REACH)] or marks[0]]
-    budget = max(set.intersection(*map(set, marks)), default=0)
+    marks = set.intersection(*(set(curve.budgets) for curve in curves.values()))
+    horizon = min(record["cell"]["horizon"] for record in cells)
+    budget = max((mark for mark in marks if mark <= horizon), default=0)
     if not budget:
         raise RunError(f"the designs on {label} share no budget. Run them with the same --budgets.")
     shared = sorted(set.intersection(*(set(by_seed) for by_seed in designs.values())))
@@ -195,6 +202,14 @@ class _Curve:
     def gaps(self, seeds: Sequence[int], budget: int) -> Array:
         return self.figures("gap", seeds, budget)
 
+    def labels(self, budget: int) -> float:
+        """How many labels were bought up to a budget, on average over seeds."""
+        bought = [
+            sum(len(r["pairs"]) // 3 for r in record["results"]["rounds"] if r["budget"] <= budget)
+            for record in self.by_seed.values()
+        ]
+        return float(np.mean(bought))
+
     def selection_seconds(self, budget: int) -> float:
         return float(
             np.mean(
@@ -224,21 +239,27 @@ def _row(name: str, rank: int, curve: _Curve, budget: int, reference: _Curve | N
         ratio = stats.ratio_of_means(gaps, reference.gaps(paired, budget))
         marks = reference.budgets
         table = np.stack([reference.gaps(paired, mark) for mark in marks], axis=1)
-        savings = stats.label_savings(gaps, budget, table, np.array(marks))
         if curve is reference:
             savings = Estimate(1.0, 1.0, 1.0)
+        elif (labels := curve.labels(budget)) > 0:
+            needed = np.array([reference.labels(mark) for mark in marks])
+            savings = stats.label_savings(gaps, labels, table, needed)
     return Row(
         design=name,
         rank=rank,
         seeds=len(curve.seeds),
         budget=budget,
+        labels=curve.labels(budget),
         gap=stats.mean(curve.gaps(curve.seeds, budget)),
         ratio=ratio,
         savings=savings,
         efficiency=float(curve.figures("design_efficiency", curve.seeds, budget).mean()),
         win_rate=float(curve.figures("win_rate", curve.seeds, budget).mean()),
         selection_seconds=curve.selection_seconds(budget),
-        curve=[Point(mark, stats.mean(curve.gaps(curve.seeds, mark))) for mark in curve.budgets],
+        curve=[
+            Point(mark, curve.labels(mark), stats.mean(curve.gaps(curve.seeds, mark)))
+            for mark in curve.budgets
+        ],
     )
 
 

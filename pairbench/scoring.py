@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
+from pairbench.errors import TrainingFailed
 from pairbench.pool import Pool
 
 Array = NDArray[np.float64]
@@ -24,7 +25,9 @@ class Score:
         win_rate: P(a draw from π has the greater reward than one from π_ref), held-out, ties half.
         estimation_error: (θ̂−θ*)ᵀ C(θ*) (θ̂−θ*) on the held-out prompts, reward units²; None
             where there is no θ*.
-        design_efficiency: ψ(best design at θ*) / ψ(the labelled pairs), in (0, 1] up to sampling.
+        design_efficiency: ψ(best design at θ*) / ψ(the labelled pairs), in (0, 1] up to sampling
+            and the 5 % to which the best is known. Where the reward is not linear in the features,
+            θ* is the best policy's, and ψ leaves out what misspecification adds.
     """
 
     gap: float
@@ -53,7 +56,10 @@ def gap(log_probs: Array, pool: Pool, rewards: Array, beta: float) -> float:
     """
     optimal = _finite(optimal_log_probs(pool, rewards, beta), pool)
     kl = _expectation(log_probs, _finite(log_probs, pool) - optimal, pool)
-    return max(0.0, beta * float(pool.prompt_weights @ kl))
+    value = beta * float(pool.prompt_weights @ kl)
+    if not np.isfinite(value):  # max(0, NaN) would be a perfect score
+        raise TrainingFailed(f"the policy has no gap: its log-probabilities give {value}.")
+    return max(0.0, value)
 
 
 def objective(log_probs: Array, pool: Pool, rewards: Array, beta: float) -> float:

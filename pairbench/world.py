@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pairbench.errors import InvalidPool
 from pairbench.information.fisher import label_information, policy_covariance, trace_criterion
 from pairbench.information.optimal import optimal_weights
 from pairbench.oracles import Oracle
@@ -54,6 +55,22 @@ class World:
     oracle: Oracle
     trainer: Trainer
     beta: float
+
+    def __post_init__(self) -> None:
+        for name, rewards, pool in (
+            ("rewards", self.truth.rewards, self.pool),
+            ("held-out rewards", self.truth.held_out, self.held_out),
+        ):
+            if rewards.shape != pool.valid.shape:
+                raise InvalidPool(
+                    f"the {name} must have the pool's shape {pool.valid.shape}, "
+                    f"got {rewards.shape}."
+                )
+            if not np.isfinite(rewards).all():
+                raise InvalidPool(f"the {name} must be finite, and 0 where not valid.")
+        theta = self.truth.theta
+        if theta is not None and theta.shape != (self.pool.dim,):
+            raise InvalidPool(f"θ* must have shape ({self.pool.dim},), got {theta.shape}.")
 
     @cached_property
     def best(self) -> tuple[Array, float]:

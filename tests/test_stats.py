@@ -33,13 +33,28 @@ def test_a_mean_without_spread_has_an_interval_without_width() -> None:
     assert mean(np.full(5, 0.25)) == Estimate(0.25, 0.25, 0.25)
 
 
-def test_one_seed_is_its_own_interval() -> None:
-    assert mean(np.array([0.3])) == Estimate(0.3, 0.3, 0.3)
+def test_one_seed_tells_no_interval() -> None:
+    assert mean(np.array([0.3])) == Estimate(0.3, 0.0, np.inf)
+    assert ranks(np.array([[0.3], [0.1]])) == [1, 1]
 
 
 def test_the_interval_of_two_seeds_is_known() -> None:
-    """Resampling {0, 1} gives 0, ½, 1 with probabilities ¼, ½, ¼: the 95 % interval is all."""
-    assert mean(np.array([0.0, 1.0])) == Estimate(0.5, 0.0, 1.0)
+    """Resampling {1, 4} gives 1, 2.5, 4, so the percentile interval is all, from 1 to 4.
+
+    Student's t for two seeds widens it, in logs, by 12.706 / 1.960 times √2.
+    """
+    widening = 12.7062 / 1.95996 * np.sqrt(2)
+    estimate = mean(np.array([1.0, 4.0]))
+    assert estimate.value == 2.5
+    assert estimate.low == pytest.approx(2.5 * (1 / 2.5) ** widening, rel=1e-4)
+    assert estimate.high == pytest.approx(2.5 * (4 / 2.5) ** widening, rel=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10, 30])
+def test_equal_designs_seldom_differ_however_few_the_seeds(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    apart = [ranks(rng.exponential(size=(2, seeds))) != [1, 1] for _ in range(300)]
+    assert np.mean(apart) < 0.09
 
 
 def test_an_interval_is_about_that_of_the_normal_distribution() -> None:
@@ -200,9 +215,9 @@ def test_ties_take_in_what_lies_between() -> None:
     steady = np.full(5, 1.0)
     gaps = np.stack([wild, steady, steady + 0.1, steady + 0.2])
     assert wild.mean() < 1
-    assert ranks(gaps) == [1, 1, 2, 3]
+    assert ranks(gaps) == [1, 1, 3, 4]
     wild = wild + 1.15
-    assert ranks(np.stack([wild, steady, steady + 0.1, steady + 0.2])) == [1, 1, 1, 3]
+    assert ranks(np.stack([wild, steady, steady + 0.1, steady + 0.2])) == [1, 1, 1, 4]
 
 
 def test_one_design_is_first() -> None:

@@ -14,7 +14,8 @@ from pairbench.errors import InvalidParameter, MissingData
 from pairbench.registry import Spec, design_spec, environment_from, environment_spec
 
 PROTOCOL = 1
-"""Version of what a cell means. A change of scores, labels or the fit makes a new one."""
+"""Version of what a cell means. A change of scores, labels, the fit, or the tools that designs
+share (``pairbench.design``, ``pairbench.information``) makes a new one."""
 
 REFERENCE_REACH = (2, 4, 8)
 """How far beyond the last budget the reference is run, so that label savings can be read off."""
@@ -22,12 +23,22 @@ REFERENCE_REACH = (2, 4, 8)
 
 @dataclass(frozen=True)
 class Cell:
-    """One episode: an environment, a design, a seed, and a schedule."""
+    """One episode: an environment, a design, a seed, and a schedule.
+
+    Attributes:
+        environment: its spec.
+        design: its spec.
+        seed: of the world.
+        budgets: the schedule.
+        horizon: the number of labels that the design plans for, the last budget if None. A
+            reference is played on beyond it, without knowing.
+    """
 
     environment: Spec
     design: Spec
     seed: int
     budgets: tuple[int, ...]
+    horizon: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """All that its result depends on, as JSON."""
@@ -37,6 +48,7 @@ class Cell:
             "design": self.design.identity(),
             "seed": self.seed,
             "budgets": list(self.budgets),
+            "horizon": self.budgets[-1] if self.horizon is None else self.horizon,
         }
 
     @cached_property
@@ -111,7 +123,7 @@ class RunSpec:
             for seed in checked_seeds(self.seeds if entry.seeds is None else entry.seeds):
                 for design in designs:
                     budgets = marks + further if design == reference else marks
-                    cells.append(Cell(environment, design, seed, budgets))
+                    cells.append(Cell(environment, design, seed, budgets, marks[-1]))
         if not cells:
             raise InvalidParameter("there is nothing to run. " + " ".join(notes))
         # What is asked for twice, or is the reference itself, is played once.

@@ -29,6 +29,7 @@ class Round:
         budget: the schedule's mark that this round bought up to, labels.
         pairs: the questions, ``(n, 3)``.
         labels: their answers, ``(n,)``.
+        tokens_read: what annotators have read so far, tokens.
         policy: fingerprint of the policy trained on all answers so far.
         score: how good that policy is.
         selection: what the design took.
@@ -38,6 +39,7 @@ class Round:
     budget: int
     pairs: Pairs
     labels: NDArray[np.float64]
+    tokens_read: int
     policy: str
     score: Score
     selection: Usage
@@ -60,6 +62,7 @@ class Episode:
                     "budget": r.budget,
                     "pairs": r.pairs.reshape(-1).tolist(),
                     "labels": [None if np.isnan(y) else y for y in r.labels.tolist()],
+                    "tokens_read": r.tokens_read,
                     "policy": r.policy,
                     "score": asdict(r.score),
                 }
@@ -80,6 +83,8 @@ def play(
     seed: int = 0,
     budgets: Sequence[int] | None = None,
     *,
+    horizon: int | None = None,
+    name: str | None = None,
     guard: Guard = lambda _: nullcontext(),
 ) -> Episode:
     """Let a design play one episode of an environment.
@@ -91,13 +96,17 @@ def play(
         design: name, file, spec, function or object, see :func:`pairbench.make_design`.
         seed: of the world, its labels, and the design's random numbers.
         budgets: cumulative numbers of labels; the environment's own if not given.
+        horizon: the number of labels that the design plans for; the last budget if not given.
+        name: what to call the design in messages.
         guard: a context manager that each call of the design runs under, given the round.
 
     Raises:
         InvalidPairs: If the design returns anything but proper pairs within the budget.
     """
-    env, agent = PairEnv(environment, budgets), make_design(design)
-    name = design if isinstance(design, str) else getattr(design, "__name__", type(agent).__name__)
+    env, agent = PairEnv(environment, budgets, horizon), make_design(design)
+    if name is None:
+        plain = getattr(design, "__name__", type(agent).__name__)
+        name = design if isinstance(design, str) else plain
     rounds: list[Round] = []
     with threadpool_limits(limits=1):
         env.reset(seed=seed)
@@ -112,6 +121,7 @@ def play(
                     budget=env.marks[round_],
                     pairs=env.pairs[asked:],
                     labels=env.labels[asked:],
+                    tokens_read=env.ledger.tokens_read,
                     policy=env.policy.fingerprint(),
                     score=env.score(),
                     selection=selection,

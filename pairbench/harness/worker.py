@@ -10,6 +10,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import rfc8785
+
 from pairbench.harness.plan import Cell
 from pairbench.harness.play import play
 from pairbench.harness.store import Record, Store
@@ -35,7 +37,12 @@ def play_cells(
             return
         diary = diary_file(folder, cell)
         diary.write_text("0\n")
-        store.write(cell.key, played(cell, time_limit, diary) | {"made": made})
+        record = played(cell, time_limit, diary)
+        try:
+            store.write(cell.key, record | {"made": made})
+        except rfc8785.CanonicalizationError as error:  # a score that is no number, say
+            message = f"the result cannot be put on record: {error}"
+            store.write(cell.key, failure(cell, type(error).__name__, message) | {"made": made})
         diary.unlink(missing_ok=True)
 
 
@@ -69,6 +76,8 @@ def played(cell: Cell, time_limit: float, diary: Path) -> Record:
                 design_from(cell.design),
                 cell.seed,
                 cell.budgets,
+                horizon=cell.horizon,
+                name=cell.design.label,
                 guard=guard,
             )
     except BaseException as error:  # also SystemExit: a design cannot end the run
@@ -85,6 +94,8 @@ def played(cell: Cell, time_limit: float, diary: Path) -> Record:
 
 def failure(cell: Cell, kind: str, message: str, details: str = "") -> Record:
     """The record of a cell that could not be played."""
+    # Not every text is Unicode that JSON can hold.
+    message, details = (t.encode("utf-8", "replace").decode() for t in (message, details))
     error = {"type": kind, "message": message, "traceback": details}
     return {**_head(cell), "status": "failed", "error": error}
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from pairbench.errors import InvalidParameter, TrainingFailed
+from pairbench.information.fisher import logistic_slope
 from pairbench.policies.log_linear import LogLinearPolicy
 from pairbench.pool import Pairs, Pool
 
@@ -101,8 +102,7 @@ def _newton(
         # A tenth of the tolerance: the last step costs little and leaves room for rounding.
         if np.linalg.norm(gradient) <= TOLERANCE / 10 * len(z):
             break
-        p = expit(z @ theta)
-        hessian = (z * (p * (1 - p))[:, None]).T @ z + ridge * np.eye(len(theta))
+        hessian = (z * logistic_slope(z @ theta)[:, None]).T @ z + ridge * np.eye(len(theta))
         try:
             step = np.linalg.solve(hessian, gradient)
         except np.linalg.LinAlgError:  # the ridge is lost in rounding

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pairbench import Environment, Pairs, Pool, RunSpec, View, make_env, play, replay, run
 from pairbench.budget import Ledger
-from pairbench.errors import BudgetExceeded, InvalidPairs
+from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool
 from pairbench.registry import design_names, environment_ids
 from pairbench.world import _drawn_world
 
@@ -213,7 +213,6 @@ def not_valid(view: View, n: int) -> Pairs:
 
 BAD: list[tuple[str, Callable[[View, int], Any], type[Exception], str]] = [
     ("nothing", lambda v, n: None, InvalidPairs, r"returned shape \(\) of dtype object"),
-    ("an empty list", lambda v, n: [], InvalidPairs, r"shape \(0,\) of dtype float64"),
     ("one row", lambda v, n: np.array([0, 0, 1]), InvalidPairs, r"shape \(3,\)"),
     ("pairs only", lambda v, n: good(v, n)[:, 1:], InvalidPairs, r"shape \(6, 2\).*\(n, 3\) rows"),
     ("turned over", lambda v, n: good(v, n).T, InvalidPairs, r"shape \(3, 6\)"),
@@ -221,7 +220,7 @@ BAD: list[tuple[str, Callable[[View, int], Any], type[Exception], str]] = [
     ("ragged", lambda v, n: [[0, 0, 1], [0, 1]], InvalidPairs, "something that is no array"),
     ("a text", lambda v, n: "first", InvalidPairs, r"shape \(\) of dtype <U5"),
     ("floats", lambda v, n: good(v, n) * 1.0, InvalidPairs, "dtype float64; expected integers"),
-    ("NaN", lambda v, n: good(v, n) * np.nan, InvalidPairs, "dtype float64; expected integers"),
+    ("NaN", lambda v, n: good(v, n) * np.nan, InvalidPairs, "NaN or infinite indices in 6 of 6"),
     ("bools", lambda v, n: good(v, n) > 0, InvalidPairs, "dtype bool; expected integers"),
     ("objects", lambda v, n: good(v, n).astype(object), InvalidPairs, "dtype object"),
     ("a generator", lambda v, n: (p for p in good(v, n)), InvalidPairs, "dtype object"),
@@ -417,3 +416,27 @@ def test_from_a_view_nothing_leads_to_the_truth(tiny: str) -> None:
     play(tiny, select, 0, BUDGETS)
     ours = {type(t).__name__ for t in seen.values() if type(t).__module__.startswith("pairbench")}
     assert ours == {View.__name__, Pool.__name__, Ledger.__name__}
+
+
+def test_an_empty_list_buys_nothing(tiny: str) -> None:
+    def nothing(view: View, n: int) -> Any:
+        return []
+
+    episode = play(tiny, nothing, 0, (4, 6))
+    assert [len(round_.pairs) for round_ in episode.rounds] == [0, 0]
+
+
+def test_a_reference_that_goes_on_plays_as_it_would_have(tiny: str) -> None:
+    design = "i-optimal-two-stage"
+    alone = play(tiny, design, 0, (10, 20, 40))
+    further = play(tiny, design, 0, (10, 20, 40, 80, 320), horizon=40)
+    assert further.results()["rounds"][:3] == alone.results()["rounds"]
+
+
+def test_a_world_whose_rewards_are_no_numbers_is_refused() -> None:
+    world = make_env("LogLinear-v1").world(0)
+    held_out = np.where(np.arange(8) == 3, np.nan, world.truth.held_out)
+    with pytest.raises(InvalidPool, match="held-out rewards must be finite"):
+        replace(world, truth=replace(world.truth, held_out=held_out))
+    with pytest.raises(InvalidPool, match=r"rewards must have the pool's shape \(100, 8\)"):
+        replace(world, truth=replace(world.truth, rewards=world.truth.rewards[:1]))
