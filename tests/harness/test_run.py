@@ -35,7 +35,7 @@ BAD = {
     "memory": ("    raise MemoryError", "MemoryError:"),
     "nothing": ("    return None", "InvalidPairs: design"),
     "too-many": ("    n += 1", "BudgetExceeded: design"),
-    "floats": ("    return np.full((n, 3), np.nan)", "dtype float64; expected integers"),
+    "floats": ("    return np.full((n, 3), np.nan)", "NaN or infinite indices"),
     "same": ("    return np.zeros((n, 3), dtype=int)", "compares completion 0 with itself"),
     "writes": ("    view.pool.features[:] = 0", "work on a copy"),
     "leaves": ("    os._exit(3)", "(exit code 3), 2 times"),
