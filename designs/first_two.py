@@ -6,8 +6,6 @@ Assumes that the pool's order means nothing. Cost: O(N log N) a round.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from pairbench import Design, Pairs, View, over_prompts
 
 
@@ -17,5 +15,5 @@ class FirstTwo(Design):
 
     def select(self, view: View, n: int) -> Pairs:
         """Take the prompts that were asked least often."""
-        valid_first = np.argsort(~view.pool.valid, axis=1, kind="stable")
-        return over_prompts(view, valid_first[:, 0], valid_first[:, 1], n)
+        first, second = view.pool.valid_first[:, :2].T
+        return over_prompts(view, first, second, n)

@@ -23,5 +23,5 @@ class Uniform(Design):
         i = view.rng.integers(sizes[prompt])
         j = view.rng.integers(sizes[prompt] - 1)
         j += j >= i  # any but i
-        valid_first = np.argsort(~view.pool.valid, axis=1, kind="stable")
+        valid_first = view.pool.valid_first
         return np.stack([prompt, valid_first[prompt, i], valid_first[prompt, j]], axis=1)

@@ -149,6 +149,11 @@ class Pool:
         sizes = self.valid.sum(axis=1, dtype=np.int64)
         return int((sizes * (sizes - 1) // 2).sum())
 
+    @cached_property
+    def valid_first(self) -> NDArray[np.int64]:
+        """Each prompt's completions, ``(N, K)``, the valid ones first and in their order."""
+        return frozen_array(np.argsort(~self.valid, axis=1, kind="stable"))
+
     def subset(self, prompts: ArrayLike) -> "Pool":
         """The pool of some of the prompts, their weights renormalised.
 

@@ -408,13 +408,11 @@ def _default(declared: dataclasses.Field[Any]) -> Any:
 
 def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """All parameters of a design or an environment, and the defaults of those that have one."""
-    if isinstance(made, FunctionDesign):
-        declared = list(inspect.signature(made.function).parameters.values())[2:]
-        defaults = {p.name: _plain(p.default) for p in declared if p.default is not p.empty}
-        return defaults | {k: _plain(v) for k, v in made.params.items()}, defaults
-    fields = [f for f in dataclasses.fields(made) if f.init]
-    defaults = {f.name: _plain(_default(f)) for f in fields}
-    return {f.name: _plain(getattr(made, f.name)) for f in fields}, defaults
+    is_function = isinstance(made, FunctionDesign)
+    declared = _declared(made.function if is_function else type(made))
+    defaults = {k: _plain(v) for k, v in declared.items() if v is not _REQUIRED}
+    given = made.params if is_function else {k: getattr(made, k) for k in declared}
+    return defaults | {k: _plain(v) for k, v in given.items()}, defaults
 
 
 def _plain(value: Any) -> Any:

@@ -117,6 +117,7 @@ def run(
         raise RunError(
             f"another run is writing into {folder}. Wait for it, or give another --out."
         ) from None
-    records = [(cell.key, store.read(cell.key)) for cell in cells]
-    failed = [failed_cell(k, r) for k, r in records if r is not None and r["status"] == "failed"]
+    # What was there was read above; only what was played now is new.
+    known |= {cell.key: store.read(cell.key) for cell in missing}
+    failed = [failed_cell(k, r) for k, r in known.items() if r and r["status"] == "failed"]
     return RunResult(folder, len(cells), len(missing), failed, notes)
