@@ -1,4 +1,4 @@
-"""Pairs drawn from the weights that minimise the predicted gap, tr(C(θ) Σ_w(θ)⁻¹), at θ = 0.
+"""Pairs in proportion to the weights that minimise the predicted gap, tr(C(θ) Σ_w(θ)⁻¹), at θ = 0.
 
 The criterion of Han, Goyal, Ma 2026, arXiv 2606.19607: labels act on the DPO policy through Σ_w
 alone, and C says which directions the policy feels. At θ = 0 no label is needed to compute it, and
@@ -7,35 +7,26 @@ on. Cost: a few sweeps of O(N K d² + N K² d), once an episode.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
-
-from pairbench import Design, InvalidParameter, Pairs, Pool, View, sampled_pairs
-from pairbench.information import OptimalDesign, optimal_weights
+from pairbench import Design, Pairs, View, check_weighing, sampled_pairs, weights_at_zero
 
 
 @dataclass(frozen=True)
 class IOptimal(Design):
-    """Independent draws from weights that are optimal, to the tolerance, at θ = 0.
+    """Pairs in proportion to weights that are optimal at θ = 0.
 
     Attributes:
         tol: the weights' proven efficiency is at least 1 − tol.
+        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
     """
 
     tol: float = 0.05
+    rounding: str = "systematic"
 
     def __post_init__(self) -> None:
-        if not 0 < self.tol < 1:
-            raise InvalidParameter(f"tol must lie between 0 and 1, got {self.tol}.")
+        check_weighing(self.tol, self.rounding)
 
     def select(self, view: View, n: int) -> Pairs:
-        """Draw from the same weights in every round."""
-        design = _weights(view.pool, view.ridge / view.horizon, self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n)
-
-
-@lru_cache(maxsize=1)
-def _weights(pool: Pool, prior: float, tol: float) -> OptimalDesign:
-    # The ridge is information that the training brings along, spread over the labels to be bought.
-    return optimal_weights(pool, prior=prior * np.eye(pool.dim), tol=tol)
+        """Take the same weights in every round."""
+        design = weights_at_zero(view, "i", self.tol)
+        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Design, InvalidParameter, Pairs, View, posterior_precision, sampled_pairs
-from pairbench.information import optimal_weights
+from pairbench import (
+    Design,
+    InvalidParameter,
+    Pairs,
+    View,
+    check_weighing,
+    round_weights,
+    sampled_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -22,22 +29,21 @@ class IOptimalTwoStage(Design):
         pilot: rounds that begin before this share of all labels is bought, 0 to 1, are played at
             θ = 0. It takes two rounds to have a second stage.
         tol: the weights' proven efficiency is at least 1 − tol.
+        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
     """
 
     pilot: float = 0.2
     tol: float = 0.05
+    rounding: str = "systematic"
 
     def __post_init__(self) -> None:
+        check_weighing(self.tol, self.rounding)
         if not 0 <= self.pilot <= 1:
             raise InvalidParameter(f"pilot is a share of the labels, 0 to 1, got {self.pilot}.")
-        if not 0 < self.tol < 1:
-            raise InvalidParameter(f"tol must lie between 0 and 1, got {self.tol}.")
 
     def select(self, view: View, n: int) -> Pairs:
         """Optimise this round's labels, given those already bought."""
         in_pilot = len(view.pairs) < self.pilot * view.horizon
         theta = np.zeros(view.pool.dim) if in_pilot else view.implicit_theta()
-        # What is known already: the labels so far and the ridge, per label of this round.
-        known = posterior_precision(view, theta)
-        design = optimal_weights(view.pool, theta, beta=view.beta, prior=known / n, tol=self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n)
+        design = round_weights(view, n, "i", theta, self.tol)
+        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)

@@ -9,14 +9,22 @@ import wrapt
 if TYPE_CHECKING:
     from pairbench.boards import Board, load_board
     from pairbench.design import (
+        ControlView,
         Design,
         View,
+        check_weighing,
         difference_variance,
         over_prompts,
+        posterior_covariance,
+        posterior_draws,
         posterior_precision,
         ranked_completions,
+        round_weights,
         sampled_pairs,
         top_pairs,
+        turned,
+        uniform_pairs,
+        weights_at_zero,
     )
     from pairbench.env import PairEnv
     from pairbench.errors import InvalidParameter, PairbenchError
@@ -36,6 +44,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Board": "boards",
     "BradleyTerry": "oracles.bradley_terry",
+    "ControlView": "design",
     "Design": "design",
     "Environment": "world",
     "Episode": "harness.play",
@@ -51,14 +60,18 @@ _HOMES = {
     "Truth": "world",
     "View": "design",
     "World": "world",
+    "check_weighing": "design",
     "difference_variance": "design",
     "load_board": "boards",
     "make_design": "registry",
     "make_env": "registry",
     "over_prompts": "design",
     "play": "harness.play",
+    "posterior_covariance": "design",
+    "posterior_draws": "design",
     "posterior_precision": "design",
     "ranked_completions": "design",
+    "round_weights": "design",
     "register_design": "registry",
     "register_env": "registry",
     "replay": "harness.play",
@@ -66,11 +79,15 @@ _HOMES = {
     "run": "harness.run",
     "sampled_pairs": "design",
     "top_pairs": "design",
+    "turned": "design",
+    "uniform_pairs": "design",
+    "weights_at_zero": "design",
 }
 
 __all__ = [
     "Board",
     "BradleyTerry",
+    "ControlView",
     "Design",
     "Environment",
     "Episode",
@@ -86,6 +103,7 @@ __all__ = [
     "Truth",
     "View",
     "World",
+    "check_weighing",
     "difference_variance",
     "load_board",
     "load_report",
@@ -93,14 +111,20 @@ __all__ = [
     "make_env",
     "over_prompts",
     "play",
+    "posterior_covariance",
+    "posterior_draws",
     "posterior_precision",
     "ranked_completions",
     "register_design",
     "register_env",
     "replay",
+    "round_weights",
     "run",
     "sampled_pairs",
     "top_pairs",
+    "turned",
+    "uniform_pairs",
+    "weights_at_zero",
 ]
 
 

@@ -167,6 +167,9 @@ def report_command(
     figures: Annotated[
         Path | None, typer.Option(help="Folder for the figures. [default: RUN/figures]")
     ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown: gaps over the reference's.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Tables and learning curves of a run."""
@@ -174,6 +177,9 @@ def report_command(
     from pairbench.report import load_report
 
     found = load_report(run_folder)
+    if markdown:
+        sys.stdout.write(found.to_markdown())
+        return
     _show(found, figures or run_folder / "figures", as_json)
     if found.failures:
         print_failures(found.failures)

@@ -16,8 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pairbench.harness.store import Failure, Record
-    from pairbench.report import Report, Row, Section
-    from pairbench.stats import Estimate
+    from pairbench.report import Report, Section
 
 OnProgress = Callable[[int, int], None]
 
@@ -57,6 +56,8 @@ def listing(what: str, entries: Iterable[dict[str, Any]]) -> Table:
 
 def section_table(section: "Section", reference: str) -> Table:
     """The designs on one environment, best first."""
+    from pairbench.report import savings_text  # loads numpy, which other screens do without
+
     budget = section.rows[0].budget
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -73,11 +74,11 @@ def section_table(section: "Section", reference: str) -> Table:
     for row in section.rows:
         tie = "=" if ranks.count(row.rank) > 1 else ""
         table.add_row(
-            f"{row.rank}{tie}",
+            f"{row.rank}{tie}" if row.rank else "control",
             escape(row.design),
             f"{row.gap.value:.4f}",
             f"{row.gap.low:.4f} to {row.gap.high:.4f}" if row.gap.high < math.inf else "–",
-            savings_text(row),
+            savings_text(row.savings),
             f"{row.efficiency:.2f}",
             f"{row.selection_seconds:.2f} s",
             style="bold" if row.rank == 1 else "",
@@ -88,17 +89,6 @@ def section_table(section: "Section", reference: str) -> Table:
     table.caption = f"{count} seeds; the gap is {section.start:.3f} before the first label{floor}"
     table.caption_justify = "left"
     return table
-
-
-def savings_text(row: "Row") -> str:
-    """Label savings with their interval: ``2.0× (1.6 to 2.4)``, ``> 8×`` where beyond reach."""
-    if row.savings is None:
-        return "–"
-    sign = {"above": "> ", "below": "< ", None: ""}[row.savings.censored]
-    text = f"{sign}{_times(row.savings.value)}×"
-    if row.savings.low == row.savings.high:
-        return text
-    return f"{text} ({_range(row.savings)})"
 
 
 def print_report(report: "Report", figures: Sequence[Path]) -> None:
@@ -219,22 +209,6 @@ def progress(screen: Console) -> Iterator[OnProgress]:
             screen.print(f"{done} of {total} cells, {time.monotonic() - start:.0f} s")
 
     yield line
-
-
-def _times(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
-
-
-def _range(estimate: "Estimate") -> str:
-    if estimate.low <= 0 and math.isinf(estimate.high):
-        return "anything"
-    if estimate.censored == "above":
-        return f"at least {_times(estimate.low)}"
-    if estimate.censored == "below":
-        return f"at most {_times(estimate.high)}"
-    if math.isinf(estimate.high):
-        return f"{_times(estimate.low)} or more"
-    return f"{_times(estimate.low)} to {_times(estimate.high)}"
 
 
 def _short(value: Any) -> str:

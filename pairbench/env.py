@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pairbench.budget import Ledger
-from pairbench.design import View
+from pairbench.design import ControlView, View
 from pairbench.errors import InvalidParameter, RunError
 from pairbench.metering import Usage, metered
 from pairbench.policies import Policy
@@ -149,14 +149,18 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             raise RunError("there is no episode yet. Call reset() first.")
         return self._world
 
-    def view(self) -> View:
-        """What a design may see before the next round; the same whatever was played before."""
+    def view(self, control: bool = False) -> View:
+        """What a design may see before the next round; the same whatever was played before.
+
+        Args:
+            control: whether it is for a control, which is shown the truth.
+        """
         # A digest, because whoever can read the seed off the generator can draw the world.
         name = f"pairbench design {self.seed} {self.ledger.round}".encode()
         stream = int.from_bytes(hashlib.sha256(name).digest())
         pairs, labels = self.pairs.copy(), self.labels.copy()
         pairs.flags.writeable = labels.flags.writeable = False
-        return View(
+        view = View(
             pool=self.pool,
             beta=self.world.beta,
             ridge=self.world.trainer.ridge,
@@ -165,6 +169,10 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             ledger=copy.copy(self.ledger),
             rng=np.random.default_rng(stream),
         )
+        if not control:
+            return view
+        theta, covariance = self.world.best[0], self.world.best_covariance
+        return ControlView(**vars(view), theta=theta, covariance=covariance)
 
     def action(self, pairs: Pairs) -> NDArray[np.int64]:
         """The action that asks these pairs, ``(batch, 3)``: the other rows buy nothing."""

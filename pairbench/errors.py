@@ -5,10 +5,14 @@ Every message says what was expected, what came, and what to do about it.
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
 
 
 class PairbenchError(Exception):
     """Base of every error that pairbench raises on purpose."""
+
+
+Error = TypeVar("Error", bound=PairbenchError)
 
 
 class InvalidPool(PairbenchError, ValueError):
@@ -80,7 +84,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
-def unknown(kind: type[UnknownName], what: str, name: str, known: Iterable[str]) -> UnknownName:
+def unknown(kind: type[Error], what: str, name: str, known: Iterable[str]) -> Error:
     """The error for a name that nothing answers to, with the nearest one and all that there are."""
     names = sorted(known)
     return kind(f"no {what} {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}.")

@@ -1,9 +1,10 @@
 """The pool: prompts, their completions, and what anyone may know about them."""
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,10 @@ class Pool:
     Arrays are copied and cannot be written to afterwards, not even by setting their flags, so a
     pool can be handed to foreign code (what pickle or deepcopy make of one is ordinary). Entries
     that are not ``valid`` are zeroed (``log_ref``: −inf).
+
+    Features that are a float32 ``numpy.memmap`` stay in their file, and are not zeroed: pools may
+    be larger than memory. What is swept in blocks (:meth:`block`, ``pairbench.information``) then
+    runs in little memory; ``phi`` does not.
 
     Attributes:
         features: φ, ``(n_prompts, n_completions, dim)`` float32.
@@ -64,8 +69,10 @@ class Pool:
             InvalidPool: If shapes disagree, numbers are not finite, or a prompt has fewer than two
                 completions.
         """
+        phi: NDArray[np.float32]
+        mapped = isinstance(features, np.memmap) and features.dtype == np.float32
         try:
-            phi = np.asarray(features, dtype=np.float32)
+            phi = cast(Any, features) if mapped else np.asarray(features, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise InvalidPool(f"features are no array of numbers: {error}.") from error
         if phi.ndim != 3 or 0 in phi.shape:
@@ -80,7 +87,7 @@ class Pool:
                 "every prompt needs at least two valid completions to compare; "
                 f"{_those('prompt', few)} of {n} have fewer. Leave them out of the pool."
             )
-        if (bad := np.flatnonzero(((~np.isfinite(phi)).any(axis=2) & mask).any(axis=1))).size:
+        if (bad := np.flatnonzero((~_finite(phi) & mask).any(axis=1))).size:
             raise InvalidPool(
                 f"features must be finite; {_those('prompt', bad)} of {n} hold NaN or infinite "
                 "values. Mend them, or mark those completions as not valid."
@@ -107,13 +114,18 @@ class Pool:
         ):
             raise InvalidPool(f"texts must be {n} sequences of {k} texts, as features has them.")
         for name, array in (
-            ("features", np.where(mask[:, :, None], phi, np.float32(0))),
             ("log_ref", ref),
             ("lengths", tokens.astype(np.int64)),
             ("valid", mask),
             ("prompt_weights", rho / rho.sum()),
         ):
             object.__setattr__(self, name, frozen_array(array))
+        if mapped:
+            kept = phi.view()
+            kept.flags.writeable = False
+        else:
+            kept = frozen_array(np.where(mask[:, :, None], phi, np.float32(0)))
+        object.__setattr__(self, "features", kept)
         frozen_texts = None if texts is None else tuple(tuple(row) for row in texts)
         object.__setattr__(self, "texts", frozen_texts)
 
@@ -135,7 +147,7 @@ class Pool:
     @cached_property
     def phi(self) -> NDArray[np.float64]:
         """The features in float64, ``(N, K, d)``, for whatever ends in a score."""
-        return frozen_array(self.features.astype(np.float64))
+        return frozen_array(self.block(slice(None)).astype(np.float64))
 
     @cached_property
     def pair_mask(self) -> NDArray[np.bool_]:
@@ -153,6 +165,35 @@ class Pool:
     def valid_first(self) -> NDArray[np.int64]:
         """Each prompt's completions, ``(N, K)``, the valid ones first and in their order."""
         return frozen_array(np.argsort(~self.valid, axis=1, kind="stable"))
+
+    def tiles(self, memory: int = 2**26) -> Iterator[tuple[slice, slice]]:
+        """Parts of the pool whose pairs fit into memory: prompts, and completions of them.
+
+        A tile stands for the pairs of its completions with all of their prompts'; together the
+        tiles hold every pair twice. They take all completions, except where the pairs of a single
+        prompt are too many.
+
+        Args:
+            memory: bytes that a float64 copy of a tile's features and two numbers for each of its
+                pairs may take; a tile has one completion at least.
+        """
+        yield from _tiles(self.features.shape, memory)
+
+    def block(self, prompts: slice) -> NDArray[np.float32]:
+        """φ of some prompts, ``(n, K, d)`` float32 in memory, zero where not valid."""
+        if not isinstance(self.features, np.memmap):
+            return self.features[prompts]
+        block = np.array(self.features[prompts])
+        _release(self.features)
+        block[~self.valid[prompts]] = 0
+        return block
+
+    def project(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """φ A in float64, ``(N, K)`` for a vector A ``(d,)``, ``(N, K, m)`` for ``(d, m)``."""
+        if not isinstance(self.features, np.memmap):
+            return self.phi @ matrix
+        parts = [self.block(prompts) @ matrix for prompts, _ in self.tiles()]
+        return np.concatenate(parts)
 
     def subset(self, prompts: ArrayLike) -> "Pool":
         """The pool of some of the prompts, their weights renormalised.
@@ -172,8 +213,18 @@ class Pool:
 
     def differences(self, pairs: Pairs) -> NDArray[np.float64]:
         """z = φ(first) − φ(second), ``(n_pairs, d)``."""
-        prompt, first, second = pairs.T
-        z: NDArray[np.float64] = self.phi[prompt, first] - self.phi[prompt, second]
+        if not isinstance(self.features, np.memmap):
+            prompt, first, second = pairs.T
+            z: NDArray[np.float64] = self.features[prompt, first].astype(np.float64)
+            z -= self.features[prompt, second]
+            return z
+        z = np.empty((len(pairs), self.dim))
+        # A row that is read brings its neighbours' pages into memory.
+        for start in range(0, len(pairs), 256):
+            prompt, first, second = pairs[start : start + 256].T
+            z[start : start + 256] = self.features[prompt, first]
+            z[start : start + 256] -= self.features[prompt, second]
+            _release(self.features)
         return z
 
     def proper(self, pairs: Pairs) -> NDArray[np.bool_]:
@@ -232,9 +283,23 @@ def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the desi
     if (bad := np.flatnonzero(~pool.proper(pairs))).size:
         raise InvalidPairs(
             f"{asker} returned {len(bad)} improper of {len(pairs)} pairs, the first at row "
-            f"{bad[0]}: {_what_is_wrong(pairs[bad[0]], pool)}"
+            f"{bad[0]}: {what_is_wrong(pairs[bad[0]], pool)}"
         )
     return pairs
+
+
+def what_is_wrong(row: NDArray[np.int64], pool: Pool) -> str:
+    """Why a row of indices is no proper pair."""
+    prompt, first, second = (int(x) for x in row)
+    if not 0 <= prompt < pool.n_prompts:
+        return f"prompt {prompt} is outside the pool, which has prompts 0 to {pool.n_prompts - 1}."
+    last = pool.n_completions - 1
+    for index in (first, second):
+        if not 0 <= index <= last:
+            return f"completion {index} is outside the pool, which has completions 0 to {last}."
+        if not pool.valid[prompt, index]:
+            return f"completion {index} of prompt {prompt} is not valid (see view.pool.valid)."
+    return f"prompt {prompt} compares completion {first} with itself."
 
 
 def repeats(pairs: Pairs, past: Pairs) -> NDArray[np.int64]:
@@ -258,6 +323,34 @@ def frozen_array(array: NDArray[Scalar]) -> NDArray[Scalar]:
     return np.frombuffer(array.tobytes(), dtype=array.dtype).reshape(array.shape)
 
 
+def _tiles(shape: tuple[int, ...], memory: int) -> Iterator[tuple[slice, slice]]:
+    n, k, d = shape
+    size = max(1, memory // (8 * (k * d + 2 * k * k)))
+    rows = min(k, max(1, memory // (16 * k)))
+    for start in range(0, n, size):
+        for row in range(0, k, rows):
+            yield slice(start, min(start + size, n)), slice(row, min(row + rows, k))
+
+
+def _finite(phi: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which completions have finite features, ``(N, K)``; large arrays are not copied."""
+    parts = []
+    for start in range(0, len(phi), 4096):
+        parts.append(np.isfinite(phi[start : start + 4096]).all(axis=2))
+        if isinstance(phi, np.memmap):
+            _release(phi)
+    return np.concatenate(parts)
+
+
+def _release(mapped: "np.memmap[Any, Any]") -> None:
+    """Let go of the pages that were read, which count as this process's memory otherwise."""
+    base: Any = mapped
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
 def _shaped(
     name: str, values: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64
 ) -> NDArray[Any]:
@@ -270,16 +363,3 @@ def _shaped(
 def _those(what: str, index: NDArray[np.intp]) -> str:
     shown = ", ".join(str(i) for i in index[:5])
     return f"{len(index)} {what}s ({shown}{', …' if len(index) > 5 else ''})"
-
-
-def _what_is_wrong(row: NDArray[np.int64], pool: Pool) -> str:
-    prompt, first, second = (int(x) for x in row)
-    if not 0 <= prompt < pool.n_prompts:
-        return f"prompt {prompt} is outside the pool, which has prompts 0 to {pool.n_prompts - 1}."
-    last = pool.n_completions - 1
-    for index in (first, second):
-        if not 0 <= index <= last:
-            return f"completion {index} is outside the pool, which has completions 0 to {last}."
-        if not pool.valid[prompt, index]:
-            return f"completion {index} of prompt {prompt} is not valid (see view.pool.valid)."
-    return f"prompt {prompt} compares completion {first} with itself."

@@ -67,6 +67,7 @@ class Spec:
             behaviour; see :func:`design_spec` and :func:`environment_spec`.
         label: the name and the parameters that are not defaults, for people.
         location: where a file lies, to load it again in another process; no part of the identity.
+        control: whether it is a design that is shown the truth; no part of the identity.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Spec:
     source: str | None
     label: str
     location: str | None = field(default=None, compare=False)
+    control: bool = field(default=False, compare=False)
 
     def identity(self) -> dict[str, Any]:
         """What makes two cells the same, as JSON."""
@@ -375,7 +377,7 @@ def _spec(name: str, made: Any, source: str | None) -> Spec:
                 "numbers, texts, truth values, None, and lists of them."
             ) from error
     label = f"{plain}({', '.join(changed)})" if changed else plain
-    return Spec(plain, params, source, label, location(name))
+    return Spec(plain, params, source, label, location(name), getattr(made, "control", False))
 
 
 def _described(name: str, factory: Factory, doc: str | None) -> dict[str, Any]:

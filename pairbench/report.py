@@ -25,11 +25,13 @@ class Point:
         budget: labels that could be bought.
         labels: labels that were, on average.
         gap: reward units.
+        ratio: mean gap over the reference's, paired by seed; None where there is none.
     """
 
     budget: int
     labels: float
     gap: Estimate
+    ratio: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Row:
 
     Attributes:
         design: name and parameters.
-        rank: 1 + the number of designs that are significantly better; equal ranks are ties.
+        rank: 1 + the number of designs that are significantly better; equal ranks are ties. None
+            for a control, which is shown the truth.
         seeds: how many were played.
         budget: labels at which the figures stand, the largest that all designs share.
         labels: labels that were bought by then, on average.
@@ -52,7 +55,7 @@ class Row:
     """
 
     design: str
-    rank: int
+    rank: int | None
     seeds: int
     budget: int
     labels: float
@@ -99,6 +102,30 @@ class Report:
     sections: list[Section]
     failures: list[Failure]
     invalid: int
+
+    def to_markdown(self) -> str:
+        """A table for each environment: mean gap over the reference's at each budget, and savings.
+
+        Ratios whose interval leaves out 1 are bold where lower is meant, and marked ▲ where higher.
+        """
+        blocks = []
+        for section in self.sections:
+            marks = [p.budget for p in section.rows[0].curve if p.budget <= section.rows[0].budget]
+            heads = [f"gap at {marks[-1]}", *(f"{mark}" for mark in marks), "labels saved"]
+            lines = [
+                f"**{section.environment}**, {section.rows[0].seeds} seeds, gap over "
+                f"{self.reference}'s after so many labels:",
+                "",
+                "| design | " + " | ".join(heads) + " |",
+                "|---|" + "---|" * len(heads),
+            ]
+            for row in section.rows:
+                ratios = {point.budget: point.ratio for point in row.curve}
+                cells = [f"{row.gap.value:.4f}", *(_ratio_text(ratios.get(m)) for m in marks)]
+                name = row.design if row.rank else f"{row.design} (control)"
+                lines.append(f"| {name} | {' | '.join(cells)} | {savings_text(row.savings)} |")
+            blocks.append("\n".join(lines))
+        return "\n\n".join(blocks) + "\n"
 
     def to_json(self) -> str:
         """The report as JSON; infinite interval ends are null."""
@@ -168,12 +195,13 @@ def _section(label: str, cells: Sequence[Record], reference: str) -> Section:
     if not budget:
         raise RunError(f"the designs on {label} share no budget. Run them with the same --budgets.")
     shared = sorted(set.intersection(*(set(by_seed) for by_seed in designs.values())))
-    rank = dict.fromkeys(designs, 1)
-    if shared:
-        gaps = np.array([curve.gaps(shared, budget) for curve in curves.values()])
-        rank = dict(zip(designs, stats.ranks(gaps), strict=True))
+    ranked = [name for name, curve in curves.items() if not curve.control]
+    rank = dict.fromkeys(ranked, 1)
+    if shared and ranked:
+        gaps = np.array([curves[name].gaps(shared, budget) for name in ranked])
+        rank = dict(zip(ranked, stats.ranks(gaps), strict=True))
     rows = [
-        _row(name, rank[name], curve, budget, curves.get(reference))
+        _row(name, rank.get(name), curve, budget, curves.get(reference))
         for name, curve in curves.items()
     ]
     any_cell = [record["results"]["start"] for record in cells]
@@ -181,7 +209,7 @@ def _section(label: str, cells: Sequence[Record], reference: str) -> Section:
         environment=label,
         floor=float(np.mean([start["floor"] for start in any_cell])),
         start=float(np.mean([start["gap"] for start in any_cell])),
-        rows=sorted(rows, key=lambda row: (row.rank, row.gap.value)),
+        rows=sorted(rows, key=lambda row: (row.rank or np.inf, row.gap.value)),
     )
 
 
@@ -193,6 +221,7 @@ class _Curve:
         self.seeds = sorted(by_seed)
         schedules = [record["cell"]["budgets"] for record in by_seed.values()]
         self.budgets: list[int] = sorted(set.intersection(*map(set, schedules)))
+        self.control = any(record["control"] for record in by_seed.values())
 
     def figures(self, name: str, seeds: Sequence[int], budget: int) -> Array:
         """A figure of merit of each seed after ``budget`` labels."""
@@ -232,11 +261,11 @@ class _Curve:
         return found
 
 
-def _row(name: str, rank: int, curve: _Curve, budget: int, reference: _Curve | None) -> Row:
-    ratio = savings = None
-    if reference is not None and (paired := sorted(set(curve.seeds) & set(reference.seeds))):
+def _row(name: str, rank: int | None, curve: _Curve, budget: int, reference: _Curve | None) -> Row:
+    savings = None
+    paired = sorted(set(curve.seeds) & set(reference.seeds)) if reference else []
+    if reference is not None and paired:
         gaps = curve.gaps(paired, budget)
-        ratio = stats.ratio_of_means(gaps, reference.gaps(paired, budget))
         marks = reference.budgets
         table = np.stack([reference.gaps(paired, mark) for mark in marks], axis=1)
         if curve is reference:
@@ -244,6 +273,12 @@ def _row(name: str, rank: int, curve: _Curve, budget: int, reference: _Curve | N
         elif (labels := curve.labels(budget)) > 0:
             needed = np.array([reference.labels(mark) for mark in marks])
             savings = stats.label_savings(gaps, labels, table, needed)
+
+    def ratio(mark: int) -> Estimate | None:
+        if reference is None or not paired or mark not in reference.budgets:
+            return None
+        return stats.ratio_of_means(curve.gaps(paired, mark), reference.gaps(paired, mark))
+
     return Row(
         design=name,
         rank=rank,
@@ -251,16 +286,48 @@ def _row(name: str, rank: int, curve: _Curve, budget: int, reference: _Curve | N
         budget=budget,
         labels=curve.labels(budget),
         gap=stats.mean(curve.gaps(curve.seeds, budget)),
-        ratio=ratio,
+        ratio=ratio(budget),
         savings=savings,
         efficiency=float(curve.figures("design_efficiency", curve.seeds, budget).mean()),
         win_rate=float(curve.figures("win_rate", curve.seeds, budget).mean()),
         selection_seconds=curve.selection_seconds(budget),
         curve=[
-            Point(mark, curve.labels(mark), stats.mean(curve.gaps(curve.seeds, mark)))
+            Point(mark, curve.labels(mark), stats.mean(curve.gaps(curve.seeds, mark)), ratio(mark))
             for mark in curve.budgets
         ],
     )
+
+
+def savings_text(savings: Estimate | None) -> str:
+    """Label savings with their interval: ``2.0× (1.6 to 2.4)``, ``> 8×`` where beyond reach."""
+    if savings is None:
+        return "–"
+    sign = {"above": "> ", "below": "< ", None: ""}[savings.censored]
+    text = f"{sign}{_times(savings.value)}×"
+    return text if savings.low == savings.high else f"{text} ({_range(savings)})"
+
+
+def _ratio_text(ratio: Estimate | None) -> str:
+    if ratio is None:
+        return "–"
+    text = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"**{text}**" if ratio.high < 1 else f"{text} ▲" if ratio.low > 1 else text
+
+
+def _times(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
+
+
+def _range(estimate: Estimate) -> str:
+    if estimate.low <= 0 and np.isinf(estimate.high):
+        return "anything"
+    if estimate.censored == "above":
+        return f"at least {_times(estimate.low)}"
+    if estimate.censored == "below":
+        return f"at most {_times(estimate.high)}"
+    if np.isinf(estimate.high):
+        return f"{_times(estimate.low)} or more"
+    return f"{_times(estimate.low)} to {_times(estimate.high)}"
 
 
 def _longest(records: Sequence[Record]) -> list[Record]:

@@ -92,7 +92,7 @@ class World:
     def best_value(self) -> float:
         """The trace criterion of the best design at θ*, proven to within 5 %."""
         theta, covariance = self.best[0], self.best_covariance
-        return optimal_weights(self.pool, theta, covariance=covariance, tol=0.05).value
+        return optimal_weights(self.pool, theta=theta, covariance=covariance, tol=0.05).value
 
     def gap(self, policy: Policy) -> float:
         """The policy's gap on the held-out prompts, reward units."""

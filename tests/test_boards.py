@@ -4,7 +4,7 @@ import pytest
 
 from pairbench import InvalidParameter, load_board
 from pairbench.boards import board_names, describe_board, parsed_budgets, parsed_seeds, read_board
-from pairbench.errors import UnknownBoard
+from pairbench.errors import MissingData, UnknownBoard
 from pairbench.registry import design_names, environment_ids, parsed
 
 GOOD = """
@@ -37,7 +37,11 @@ def test_a_board_names_designs_and_environments_that_exist(name: str) -> None:
     designs = {board.reference, *board.designs}
     assert {parsed(design)[0] for design in designs} <= set(design_names())
     assert {parsed(e.spec)[0] for e in board.environments} <= set(environment_ids())
-    cells, notes = board.run_spec().cells()
+    try:
+        cells, notes = board.run_spec().cells()
+    except MissingData:  # it is all about real data, which tests do not have
+        assert "alpaca-eval" in name
+        return
     played = {cell.environment.name for cell in cells}
     optional = {parsed(e.spec)[0] for e in board.environments if e.optional}
     assert played | optional == {parsed(e.spec)[0] for e in board.environments}

@@ -170,7 +170,11 @@ def test_listings_are_tables_and_json(here: Cli, what: str) -> None:
 
 def test_listings_show_parameters(here: Cli) -> None:
     designs = {entry["name"]: entry for entry in json.loads(here("designs", "--json").stdout)}
-    assert designs["i-optimal-two-stage"]["parameters"] == {"pilot": 0.2, "tol": 0.05}
+    assert designs["i-optimal-two-stage"]["parameters"] == {
+        "pilot": 0.2,
+        "tol": 0.05,
+        "rounding": "systematic",
+    }
     envs = {entry["name"]: entry for entry in json.loads(here("envs", "--json").stdout)}
     assert envs["pairbench/StrongReward-v1"]["differs"]["reward_scale"] == 6.0
 

@@ -139,7 +139,7 @@ def test_the_installed_package_runs_the_quickstart_outside_the_checkout(
     done = in_target(installed, tmp_path, "-m", "pairbench.cli", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     table = re.findall(r"^ +\d+=? +([a-z-]+) +\d\.\d{4} ", done.stdout, re.MULTILINE)
-    assert {"uniform", "i-optimal", "i-optimal-two-stage"} <= set(table)
+    assert {"uniform", "i-optimal", "greedy-i-robust"} <= set(table)
     (figure,) = re.findall(r"^figure: (\S+) and", done.stdout, re.MULTILINE)
     assert Path(figure).read_text().startswith("<?xml")
     shown = in_target(

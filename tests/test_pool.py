@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -274,3 +275,94 @@ def test_repeats_counts_as_plain_python_does(
         np.array(now, dtype=np.int64).reshape(-1, 3), np.array(past, dtype=np.int64).reshape(-1, 3)
     )
     assert found.tolist() == expected
+
+
+MakeMapped = Callable[..., np.memmap[Any, Any]]
+
+
+@pytest.fixture
+def make_mapped(tmp_path: Path) -> MakeMapped:
+    def make(features: NDArray[Any], dtype: type = np.float32, mode: Any = "r") -> Any:
+        np.asarray(features, dtype=dtype).tofile(tmp_path / "phi")
+        return np.memmap(tmp_path / "phi", dtype, mode, shape=features.shape)
+
+    return make
+
+
+def test_mapped_features_stay_in_their_file(make_mapped: MakeMapped) -> None:
+    features = make_mapped(np.random.default_rng(0).normal(size=(5, 3, 2)), mode="r+")
+    pool = Pool(features)
+    assert isinstance(pool.features, np.memmap)
+    assert np.shares_memory(pool.features, features)
+    with pytest.raises(ValueError, match="read-only"):
+        pool.features[0, 0, 0] = 1.0
+    np.testing.assert_array_equal(pool.features, features)
+    np.testing.assert_array_equal(pool.phi, features.astype(np.float64))
+    # A block is a copy that may be written to.
+    block = pool.block(slice(1, 3))
+    assert not isinstance(block, np.memmap)
+    block[:] = 0
+    np.testing.assert_array_equal(pool.features, features)
+
+
+def test_mapped_features_of_another_precision_are_copied(make_mapped: MakeMapped) -> None:
+    pool = Pool(make_mapped(np.ones((2, 3, 2)), np.float64))
+    assert not isinstance(pool.features, np.memmap)
+    assert pool.features.dtype == np.float32
+
+
+def test_a_part_of_a_map_stays_mapped(make_mapped: MakeMapped) -> None:
+    features = make_mapped(np.random.default_rng(0).normal(size=(6, 4, 2)))
+    pool = Pool(features[1:5, ::2])
+    assert isinstance(pool.features, np.memmap)
+    np.testing.assert_array_equal(pool.block(slice(0, 4)), features[1:5, ::2])
+
+
+def test_prompts_whose_mapped_features_are_not_finite_are_named(make_mapped: MakeMapped) -> None:
+    features = np.ones((5000, 2, 1))
+    features[[7, 4500]] = np.nan
+    with pytest.raises(InvalidPool, match=r"2 prompts \(7, 4500\) of 5000 hold NaN"):
+        Pool(make_mapped(features))
+
+
+def test_what_is_not_there_is_zero_in_a_block_of_mapped_features(make_mapped: MakeMapped) -> None:
+    features = np.random.default_rng(0).normal(size=(2, 3, 2))
+    features[1, 2] = np.nan
+    pool = Pool(make_mapped(features), valid=VALID)
+    assert np.isnan(pool.features[1, 2]).all()
+    np.testing.assert_array_equal(pool.block(slice(1, 2))[0, 2], 0)
+    np.testing.assert_array_equal(pool.project(np.ones(2))[1, 2], 0)
+    np.testing.assert_array_equal(pool.phi[1, 2], 0)
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_differences_and_projections_are_those_of_the_features(
+    make_mapped: MakeMapped, is_mapped: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 5, 3)).astype(np.float32)
+    pool = Pool(make_mapped(features) if is_mapped else features)
+    pairs = rng.permutation(np.argwhere(pool.pair_mask))
+    assert len(pairs) > 256
+    z = features[pairs[:, 0], pairs[:, 1]].astype(np.float64) - features[pairs[:, 0], pairs[:, 2]]
+    np.testing.assert_array_equal(pool.differences(pairs), z)
+    for matrix in (rng.normal(size=3), rng.normal(size=(3, 2))):
+        found = pool.project(matrix)
+        np.testing.assert_allclose(found, features.astype(np.float64) @ matrix, rtol=1e-12)
+        assert found.dtype == np.float64
+
+
+@given(
+    st.tuples(st.integers(1, 30), st.integers(2, 20), st.integers(1, 9)),
+    st.integers(0, 40_000),
+)
+def test_tiles_hold_every_pair_twice(shape: tuple[int, int, int], memory: int) -> None:
+    pool, met = Pool(np.ones(shape)), np.zeros((shape[0], shape[1], shape[1]), dtype=np.int64)
+    for prompts, rows in pool.tiles(memory):
+        met[prompts, rows] += 1
+        n, r = prompts.stop - prompts.start, rows.stop - rows.start
+        assert n == 1 or 8 * n * (shape[1] * shape[2] + 2 * shape[1] ** 2) <= memory
+        assert r == 1 or 16 * r * shape[1] <= memory
+    # Each completion is met once with all others of its prompt: each pair from either end.
+    np.testing.assert_array_equal(met, 1)
+    np.testing.assert_array_equal(met + met.transpose(0, 2, 1), 2)

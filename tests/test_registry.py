@@ -308,8 +308,8 @@ def test_an_unknown_environment_names_the_nearest(name: str, message: str) -> No
         (make_design, "uniform(x=1)", r"design 'uniform' has no parameter 'x'\. It has none\."),
         (make_design, "i-optimal-two-stage(pilot='x')", r"pilot: .*valid number.*, got 'x'"),
         (make_design, "i-optimal-two-stage(pilot=2)", r"pilot is a share .*, got 2\.0"),
-        (make_design, "d-optimal-greedy(candidates=0.5)", r"candidates: .*integer.*got 0\.5"),
-        (make_design, "d-optimal-greedy(candidates=0)", r"candidates must be 1 or more, got 0"),
+        (make_env, "pairbench/LogLinear-v1(prompts=0.5)", r"prompts: .*integer.*got 0\.5"),
+        (make_design, "i-optimal(tol=0)", r"tol must lie between 0 and 1, got 0"),
         (make_env, "LogLinear-v1(dims=3)", r"Did you mean 'dim'\?"),
         (make_env, "LogLinear-v1(dim='three')", r"dim: .*integer.*got 'three'"),
         (make_env, "LogLinear-v1(dim=0)", r"dim must be 1 or more, got 0"),
@@ -417,7 +417,7 @@ def test_a_broken_environment_does_not_hide_the_others(install: Install) -> None
 
 def test_descriptions_hold_what_a_listing_needs() -> None:
     stage = describe_design("i-optimal-two-stage")
-    assert stage["parameters"] == {"pilot": 0.2, "tol": 0.05}
+    assert stage["parameters"] == {"pilot": 0.2, "tol": 0.05, "rounding": "systematic"}
     assert stage["summary"].startswith("Pairs that minimise the predicted gap")
     strong = describe_env("pairbench/StrongReward-v1")
     assert strong["preset_of"] == "pairbench/LogLinear-v1"
@@ -426,7 +426,7 @@ def test_descriptions_hold_what_a_listing_needs() -> None:
 
 def test_a_spec_holds_defaults_and_shows_what_differs() -> None:
     spec = design_spec("i-optimal-two-stage(pilot=0.5)")
-    assert spec.params == {"pilot": 0.5, "tol": 0.05}
+    assert spec.params == {"pilot": 0.5, "tol": 0.05, "rounding": "systematic"}
     assert spec.label == "i-optimal-two-stage(pilot=0.5)"
     assert design_spec("i-optimal-two-stage(pilot=0.2)").label == "i-optimal-two-stage"
     assert environment_spec("LogLinear-v1(dim=3)").label == "pairbench/LogLinear-v1(dim=3)"

@@ -1,6 +1,7 @@
 """Reports and figures of a small run."""
 
 import copy
+import io
 import json
 import shutil
 import xml.etree.ElementTree as ET
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pairbench import RunSpec, load_report, play, run
+from pairbench.console import section_table
 from pairbench.errors import RunError
 from pairbench.figures import learning_curves
 from pairbench.harness.store import Record, Store
-from pairbench.report import Report
+from pairbench.report import Report, Section
 
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 SEEDS, BUDGETS = (0, 1, 2, 3), (8, 16)
@@ -270,3 +273,30 @@ def test_a_folder_used_for_two_plans_still_reports_the_last_one(tmp_path: Path) 
     rows = {row.design: row for row in load_report(tmp_path).sections[0].rows}
     assert {"uniform", "first-two"} <= set(rows)
     assert rows["first-two"].budget == 10
+
+
+def test_a_control_is_shown_and_not_ranked(folder: Path, tmp_path: Path) -> None:
+    environments = [TINY]
+    plain = ["leverage", "first-two"]
+    for name, designs in (("plain", plain), ("with", [*plain, "oracle-i-optimal"])):
+        spec = RunSpec("custom", environments, designs, SEEDS, "uniform", BUDGETS)
+        run(spec, tmp_path / name, jobs=1)
+    (section,) = load_report(tmp_path / "with").sections
+    rows = {row.design: row for row in section.rows}
+    assert rows["oracle-i-optimal"].rank is None
+    assert section.rows[-1].design == "oracle-i-optimal"
+    (without,) = load_report(tmp_path / "plain").sections
+    for row in without.rows:
+        assert rows[row.design].rank == row.rank
+        assert rows[row.design].gap == row.gap
+    (line,) = [text for text in drawn(section).splitlines() if "oracle-i-optimal" in text]
+    assert line.split()[0] == "control"
+    assert "control" not in drawn(without)
+
+
+def drawn(section: Section) -> str:
+    """The section's table as text."""
+    screen = Console(width=150, file=io.StringIO())
+    screen.print(section_table(section, "uniform"))
+    assert isinstance(screen.file, io.StringIO)
+    return screen.file.getvalue()

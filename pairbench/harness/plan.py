@@ -13,7 +13,7 @@ from pairbench.env import checked_budgets
 from pairbench.errors import InvalidParameter, MissingData
 from pairbench.registry import Spec, design_spec, environment_from, environment_spec
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what a cell means. A change of scores, labels, the fit, or the tools that designs
 share (``pairbench.design``, ``pairbench.information``) makes a new one."""
 

@@ -163,7 +163,7 @@ def replay(
 def _asked(agent: Design, name: str, env: PairEnv) -> Pairs:
     left = env.ledger.left
     try:
-        answer = agent.select(env.view(), left)
+        answer = agent.select(env.view(agent.control), left)
     except ValueError as error:
         if "read-only" in str(error):
             raise InvalidPairs(

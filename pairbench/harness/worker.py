@@ -102,7 +102,7 @@ def failure(cell: Cell, kind: str, message: str, details: str = "") -> Record:
 
 def _head(cell: Cell) -> Record:
     labels = {"environment": cell.environment.label, "design": cell.design.label}
-    return {"cell": cell.identity(), "labels": labels}
+    return {"cell": cell.identity(), "labels": labels, "control": cell.design.control}
 
 
 def diary_file(folder: Path, cell: Cell) -> Path:

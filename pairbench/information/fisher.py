@@ -2,21 +2,30 @@
 
 Source: Han, Goyal, Ma, *Which Pairs to Compare for LLM Post-Training?*, arXiv 2606.19607; for the
 log-linear policy as in docs/theory.md, section 2.
+
+**Any other policy** is covered by its score vectors g = ∇_θ log π_θ(y|x): put β g into a pool as
+its features and give the policy's implicit rewards, β log π_θ/π_ref, in place of θ. For the
+log-linear policy that is the same, as β g is φ less its mean under π_θ.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, log_softmax
 
 from pairbench.information.laplacian import pair_gram
-from pairbench.policies.log_linear import LogLinearPolicy
 from pairbench.pool import Pairs, Pool
+from pairbench.training.log_linear import logistic_slope
 
 Array = NDArray[np.float64]
 
 
 def label_information(
-    pool: Pool, pairs: Pairs, weights: Array | None = None, theta: Array | None = None
+    pool: Pool,
+    pairs: Pairs,
+    weights: Array | None = None,
+    theta: Array | None = None,
+    *,
+    rewards: Array | None = None,
 ) -> Array:
     """Σ_w(θ) = Σ_p w_p σ'(z_pᵀθ) z_p z_pᵀ, ``(d, d)``.
 
@@ -25,65 +34,163 @@ def label_information(
         pairs: ``(n, 3)``.
         weights: w, ``(n,)``; ones if not given, so that the sum counts labels.
         theta: θ, ``(d,)``; 0 if not given.
+        rewards: ``(N, K)`` reward units, in place of φᵀθ.
     """
     z = pool.differences(pairs)
-    slope = np.full(len(z), 0.25) if theta is None else logistic_slope(z @ theta)
+    slope = pair_slope(pairs, rewards) if theta is None else logistic_slope(z @ theta)
     if weights is not None:
         slope = slope * weights
     return (z * slope[:, None]).T @ z
 
 
-def uniform_information(pool: Pool, theta: Array | None = None) -> Array:
-    """Σ_w(θ), ``(d, d)``, of the design that draws uniformly from all distinct pairs."""
-    return pair_gram(pool.phi, pool.pair_mask * pair_slopes(pool, theta)) / pool.n_pairs
+def uniform_information(
+    pool: Pool, theta: Array | None = None, *, rewards: Array | None = None
+) -> Array:
+    """Σ_w(θ), ``(d, d)``, of the design that draws uniformly from all distinct pairs.
+
+    Exact to rounding errors of what the pairs would tell at θ = 0, not of what they tell at θ.
+
+    Args:
+        pool: the candidates are all its pairs.
+        theta: θ, ``(d,)``; 0 if not given.
+        rewards: ``(N, K)`` reward units, in place of φᵀθ.
+    """
+    if theta is not None:
+        rewards = pool.project(theta)
+    total = np.zeros((pool.dim, pool.dim))
+    for prompts, rows in pool.tiles():
+        phi = pool.block(prompts).astype(np.float64)
+        there = pool.valid[prompts]
+        size = there.sum(axis=1)
+        phi -= _origin(phi, there)
+        phi[~there] = 0
+        phi -= (phi.sum(axis=1) / size[:, None])[:, None]
+        if rewards is None:
+            if rows.start == 0:  # Σ_{i<j} z zᵀ is m times the scatter of the m completions
+                phi *= (there * np.sqrt(size / 4)[:, None])[:, :, None]
+                flat = phi.reshape(-1, pool.dim)
+                total += flat.T @ flat
+        else:
+            r = rewards[prompts]
+            slopes = logistic_slope(r[:, rows, None] - r[:, None, :])
+            slopes *= there[:, rows, None] & there[:, None, :]
+            # A completion against itself would cancel to rounding errors of a weight of ¼, which
+            # is more than there is where all labels saturate.
+            own = np.arange(rows.start, rows.stop)
+            slopes[:, own - rows.start, own] = 0
+            total += pair_gram(phi, slopes, rows) / 2
+    return total / pool.n_pairs
 
 
-def pair_slopes(pool: Pool, theta: Array | None) -> Array:
-    """ω_p = σ'(z_pᵀθ) of all pairs, ``(n_prompts, K, K)``; ¼ everywhere at θ = 0."""
-    if theta is None:
-        return np.full((pool.n_prompts, pool.n_completions, pool.n_completions), 0.25)
-    reward = pool.phi @ theta
-    return logistic_slope(reward[:, :, None] - reward[:, None, :])
+def pair_slope(pairs: Pairs, rewards: Array | None) -> Array:
+    """ω_p = σ'(r_i − r_j) of each pair, ``(n,)``; ¼ where no rewards are given."""
+    if rewards is None:
+        return np.full(len(pairs), 0.25)
+    prompt, first, second = pairs.T
+    return logistic_slope(rewards[prompt, first] - rewards[prompt, second])
 
 
-def logistic_slope(logit: Array) -> Array:
-    """σ'(x) = σ(x) σ(−x), accurate in both tails."""
-    slope: Array = expit(logit) * expit(-logit)
-    return slope
-
-
-def policy_covariance(pool: Pool, theta: Array | None = None, beta: float = 1.0) -> Array:
+def policy_covariance(
+    pool: Pool,
+    theta: Array | None = None,
+    beta: float = 1.0,
+    *,
+    rewards: Array | None = None,
+) -> Array:
     """C(θ) = E_x Cov_{π_θ(·|x)}[φ], ``(d, d)``: which directions of θ the policy feels.
 
     Args:
         pool: the prompts to average over, by their weights.
         theta: θ, ``(d,)``; 0, which is π_ref, if not given.
         beta: β, reward units per nat.
+        rewards: ``(N, K)`` reward units, in place of φᵀθ.
     """
-    theta = np.zeros(pool.dim) if theta is None else theta
-    pi = np.exp(LogLinearPolicy(theta, beta).log_probs(pool))
-    # Seen from one of the prompt's own completions, so that equal ones have no covariance at all.
-    origin = pool.phi[np.arange(pool.n_prompts), pool.valid.argmax(axis=1)]
-    shifted = np.where(pool.valid[:, :, None], pool.phi - origin[:, None], 0.0)
-    centred = shifted - np.einsum("nk,nkd->nd", pi, shifted)[:, None]
-    weighted = centred * (pi * pool.prompt_weights[:, None])[:, :, None]
-    covariance: Array = np.tensordot(weighted, centred, axes=([0, 1], [0, 1]))
-    return (covariance + covariance.T) / 2
+    if theta is not None:
+        rewards = pool.project(theta)
+    logits = pool.log_ref if rewards is None else pool.log_ref + rewards / beta
+    pi = np.exp(log_softmax(logits, axis=1))
+    total = np.zeros((pool.dim, pool.dim))
+    for prompts, rows in pool.tiles():
+        if rows.start:
+            continue
+        phi, there, p = pool.block(prompts).astype(np.float64), pool.valid[prompts], pi[prompts]
+        phi -= _origin(phi, there)
+        phi[~there] = 0
+        phi -= np.einsum("nk,nkd->nd", p, phi)[:, None]
+        weighted = phi * (p * pool.prompt_weights[prompts, None])[:, :, None]
+        total += weighted.reshape(-1, pool.dim).T @ phi.reshape(-1, pool.dim)
+    return (total + total.T) / 2
 
 
-def predicted_gap(covariance: Array, information: Array, n_labels: float, beta: float) -> float:
-    """E[G] ≈ tr(C(θ*) Σ_w(θ*)⁻¹) / (2 β n), reward units.
+def _origin(phi: Array, there: NDArray[np.bool_]) -> Array:
+    """One of each prompt's completions, seen from which equal ones differ by exactly 0."""
+    origin: Array = phi[np.arange(len(phi)), there.argmax(axis=1)][:, None]
+    return origin
+
+
+def predicted_gap(
+    covariance: Array,
+    information: Array,
+    n_labels: float,
+    beta: float,
+    *,
+    prior: Array | float = 0.0,
+) -> float:
+    """E[G] ≈ tr(C (n Σ_w + λ)⁻¹) / (2 β), reward units.
+
+    Without a prior it is the frequentist prediction at θ*; with the ridge λ of the training it is
+    the posterior mean of the gap to second order, which stays meaningful with fewer labels than
+    dimensions.
 
     Args:
-        covariance: C(θ*), ``(d, d)``, of the prompts that the policy is scored on.
-        information: Σ_w(θ*), ``(d, d)``, of one label.
+        covariance: C(θ), ``(d, d)``, of the prompts that the policy is scored on.
+        information: Σ_w(θ), ``(d, d)``, of one label.
         n_labels: n.
         beta: β, reward units per nat.
+        prior: λ, a number or ``(d, d)``: the precision before the labels.
 
     Returns:
         The gap, infinite where the labels leave a direction undetermined.
     """
-    return trace_criterion(covariance, information) / (2 * beta * n_labels)
+    prior = prior if isinstance(prior, np.ndarray) else prior * np.eye(len(covariance))
+    return trace_criterion(covariance, n_labels * information + prior) / (2 * beta)
+
+
+def robust_gap(
+    pool: Pool,
+    pairs: Pairs,
+    labels: Array,
+    covariance: Array,
+    theta: Array,
+    beta: float,
+    ridge: float = 0.0,
+) -> float:
+    """tr(C A⁻¹ S A⁻¹) / (2 β), the gap that a misspecified fit expects to the best in its class.
+
+    S = Σ_p (y_p − σ(z_pᵀθ))² z_p z_pᵀ, which the labels themselves tell, in place of the
+    information that the model believes in (Huber 1967, White 1982). The two agree, on average,
+    where the model is right. Above the floor only, reward units.
+
+    Args:
+        pool: the pool that the pairs point into.
+        pairs: the labelled pairs, ``(n, 3)``.
+        labels: ``(n,)`` in [0, 1]; NaN for none.
+        covariance: C(θ), ``(d, d)``.
+        theta: θ̂ fitted to these labels, ``(d,)``.
+        beta: β, reward units per nat.
+        ridge: λ of the fit.
+    """
+    known = ~np.isnan(labels)
+    z = pool.differences(pairs[known])
+    residual = labels[known] - expit(z @ theta)
+    scores = (z * residual[:, None] ** 2).T @ z
+    precision = label_information(pool, pairs[known], theta=theta) + ridge * np.eye(pool.dim)
+    try:
+        left = np.linalg.solve(precision, scores)
+        sandwich = np.linalg.solve(precision, left.T)
+    except np.linalg.LinAlgError:
+        return np.inf
+    return float(np.sum(covariance * sandwich)) / (2 * beta)
 
 
 def trace_criterion(covariance: Array, information: Array) -> float:

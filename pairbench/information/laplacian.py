@@ -3,7 +3,7 @@
 For completions of one prompt with features Φ ``(K, d)`` and z_ij = φ_i − φ_j:
 
 - z_ijᵀ A z_ij = B_ii + B_jj − B_ij − B_ji with B = Φ A Φᵀ,
-- Σ_{i<j} w_ij z_ij z_ijᵀ = Φᵀ L Φ with L the graph Laplacian of the weights.
+- Σ_ij w_ij z_ij z_ijᵀ = Φᵀ L Φ with L the graph Laplacian of the weights.
 """
 
 import numpy as np
@@ -27,17 +27,19 @@ def pair_forms(phi: Array, matrix: Array) -> Array:
     return nonnegative
 
 
-def pair_gram(phi: Array, weights: Array) -> Array:
-    """Σ_prompt Σ_{i<j} w_ij z_ij z_ijᵀ, ``(d, d)``.
+def pair_gram(phi: Array, weights: Array, rows: slice = slice(None)) -> Array:
+    """Σ_prompt Σ_i∈rows Σ_j w_ij z_ij z_ijᵀ, ``(d, d)``.
 
     Args:
         phi: φ, ``(n_prompts, K, d)``.
-        weights: w, ``(n_prompts, K, K)``; entry ``[i, j]`` and entry ``[j, i]`` are one pair's and
-            are added.
+        weights: w, ``(n_prompts, rows, K)``; entry ``[i, j]`` and entry ``[j, i]`` are one pair's
+            and are added.
+        rows: the completions i that the sum is over; all if not given.
     """
-    both = weights + weights.transpose(0, 2, 1)
-    laplacian = -both
-    np.einsum("nii->ni", laplacian)[...] += both.sum(axis=2)
-    mixed = laplacian @ phi
-    gram: Array = np.tensordot(phi, mixed, axes=([0, 1], [0, 1]))
-    return (gram + gram.T) / 2
+    # z zᵀ = φ_i φ_iᵀ + φ_j φ_jᵀ − φ_i φ_jᵀ − φ_j φ_iᵀ, summed over rows and over columns.
+    own = phi[:, rows]
+    mixed = weights.sum(axis=2)[:, :, None] * own - 2 * (weights @ phi)
+    gram = np.tensordot(own, mixed, axes=([0, 1], [0, 1]))
+    gram += np.tensordot(phi, weights.sum(axis=1)[:, :, None] * phi, axes=([0, 1], [0, 1]))
+    symmetric: Array = (gram + gram.T) / 2
+    return symmetric

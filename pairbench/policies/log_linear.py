@@ -25,7 +25,7 @@ class LogLinearPolicy:
     def log_probs(self, pool: Pool) -> NDArray[np.float64]:
         """log π_θ, ``(n_prompts, n_completions)`` nats."""
         result: NDArray[np.float64] = log_softmax(
-            pool.log_ref + pool.phi @ self.theta / self.beta, axis=1
+            pool.log_ref + pool.project(self.theta) / self.beta, axis=1
         )
         return result
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from pairbench.errors import InvalidParameter, TrainingFailed
-from pairbench.information.fisher import logistic_slope
 from pairbench.policies.log_linear import LogLinearPolicy
 from pairbench.pool import Pairs, Pool
 
@@ -76,6 +75,12 @@ def fit_theta(
             "scale make the problem better conditioned."
         )
     return theta
+
+
+def logistic_slope(logit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """σ'(x) = σ(x) σ(−x), accurate in both tails."""
+    slope: NDArray[np.float64] = expit(logit) * expit(-logit)
+    return slope
 
 
 def _loss(

@@ -2,14 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from pairbench import InvalidParameter, LogLinearDPO, Pairs, Pool, View, make_design
-from pairbench.information import policy_covariance
+from pairbench import (
+    ControlView,
+    Design,
+    InvalidParameter,
+    LogLinearDPO,
+    Pairs,
+    Pool,
+    View,
+    make_design,
+    make_env,
+    play,
+)
+from pairbench.information import label_information, policy_covariance
 from pairbench.registry import design_names
 
 MakePool = Callable[..., Pool]
@@ -57,9 +70,18 @@ def make_case(request: pytest.FixtureRequest, make_pool: MakePool, make_view: Ma
     return make
 
 
+def shown(name: str, view: View) -> View:
+    """The view that this design gets: a control's tells the truth."""
+    if not make_design(name).control:
+        return view
+    theta = np.random.default_rng(5).normal(size=view.pool.dim)
+    covariance = policy_covariance(view.pool, theta, view.beta)
+    return ControlView(**vars(view), theta=theta, covariance=covariance)
+
+
 @pytest.mark.parametrize("name", design_names())
 def test_a_design_keeps_to_the_contract(name: str, make_case: MakeCase) -> None:
-    view, again = make_case(), make_case()
+    view, again = shown(name, make_case()), shown(name, make_case())
     before, ledger = [view.pairs.copy(), view.labels.copy()], view.ledger
     state = np.random.get_state()  # noqa: NPY002 - that no design touches it is what is tested
     chosen = make_design(name).select(view, view.budget_left)
@@ -78,10 +100,11 @@ def test_a_design_keeps_to_the_contract(name: str, make_case: MakeCase) -> None:
 def test_a_design_asks_other_questions_under_another_seed_where_nothing_is_known(
     name: str, make_view: MakeView
 ) -> None:
-    if name in {"d-optimal-greedy", "leverage", "max-distance"}:
+    if name in {"leverage", "max-distance"}:
         pytest.skip("its first questions follow from the pool alone")
     pool = Pool(np.random.default_rng(0).normal(size=(40, 4, 3)))
-    chosen = [make_design(name).select(make_view(pool, n=20, seed=s), 20) for s in (0, 1)]
+    views = [shown(name, make_view(pool, n=20, seed=s)) for s in (0, 1)]
+    chosen = [make_design(name).select(view, 20) for view in views]
     assert (chosen[0] != chosen[1]).any()
 
 
@@ -190,7 +213,7 @@ def test_ranking_designs_repeat_nothing_before_all_is_asked(name: str, view: Vie
     assert len(set(chosen[left:])) == 3
 
 
-def test_d_optimal_greedy_is_the_greedy_determinant(view: View) -> None:
+def test_greedy_d_is_the_greedy_determinant(view: View) -> None:
     theta, phi = theta_of(view), view.pool.phi
     matrix = precision_of(view, theta)
     expected = []
@@ -203,14 +226,23 @@ def test_d_optimal_greedy_is_the_greedy_determinant(view: View) -> None:
         best = max(raised, key=lambda pair: float(np.linalg.slogdet(raised[pair])[1]))
         expected.append(best)
         matrix = raised[best]
-    assert unordered(make_design("d-optimal-greedy").select(view, 6)) == expected
+    assert unordered(make_design("greedy-d").select(view, 6)) == expected
 
 
-def test_d_optimal_greedy_keeps_to_its_candidates(view: View) -> None:
-    chosen = make_design("d-optimal-greedy", candidates=2).select(view, 6)
-    assert len(set(unordered(chosen))) <= 2
-    with pytest.raises(InvalidParameter, match="candidates must be 1 or more, got 0"):
-        make_design("d-optimal-greedy", candidates=0)
+def test_greedy_i_is_the_greedy_trace(view: View) -> None:
+    theta, phi = theta_of(view), view.pool.phi
+    matrix, covariance = precision_of(view, theta), policy_covariance(view.pool, theta, BETA)
+    expected = []
+    for _ in range(6):
+        raised = {}
+        for x, i, j in all_pairs(view.pool):
+            z = phi[x, i] - phi[x, j]
+            p = sigmoid(float(z @ theta))
+            raised[x, i, j] = matrix + p * (1 - p) * np.outer(z, z)
+        best = min(raised, key=lambda q: float(np.trace(covariance @ np.linalg.inv(raised[q]))))
+        expected.append(best)
+        matrix = raised[best]
+    assert unordered(make_design("greedy-i").select(view, 6)) == expected
 
 
 def per_prompt(chosen: Pairs) -> dict[int, tuple[int, int]]:
@@ -320,6 +352,93 @@ def test_i_optimal_draws_from_weights_that_are_optimal_at_zero(
     assert abs(turned - 0.5) < 4 * 0.5 / np.sqrt(n)
 
 
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("a-optimal", lambda m: np.trace(np.linalg.inv(m))),
+        ("d-optimal", lambda m: np.linalg.det(m) ** (-1 / 3)),
+        ("e-optimal", lambda m: 1 / np.linalg.eigvalsh(m)[0]),
+    ],
+)
+@pytest.mark.parametrize("rounding", ["systematic", "independent"])
+def test_the_other_optimal_designs_have_the_better_figure(
+    make_pool: MakePool,
+    make_view: MakeView,
+    name: str,
+    figure: Callable[[Array], float],
+    rounding: str,
+) -> None:
+    n, pool = 20_000, make_pool(7, 6, 5, 3, ragged=True)
+    pool = Pool(pool.features * np.array([1, 0.3, 0.1], dtype=np.float32), valid=pool.valid)
+    view = make_view(pool, n=n, ridge=RIDGE, beta=BETA)
+
+    def reached(chosen: Pairs) -> float:
+        z = pool.differences(chosen)
+        return float(figure(z.T @ z / (4 * n) + RIDGE / n * np.eye(3)))
+
+    mine = reached(make_design(name, tol=0.02, rounding=rounding).select(view, n))
+    for other in ("a-optimal", "d-optimal", "e-optimal", "i-optimal", "uniform"):
+        # 2 % for the tolerance, 1 % for the draws.
+        assert mine <= reached(make_design(other).select(view, n)) / 0.98 * 1.01
+
+
+def test_g_optimal_has_the_least_worst_variance(make_pool: MakePool, make_view: MakeView) -> None:
+    n, pool = 20_000, make_pool(7, 6, 5, 3, ragged=True)
+    view, z = make_view(pool, n=n, ridge=RIDGE), pool.differences(np.array(all_pairs(pool)))
+
+    def reached(name: str) -> float:
+        inverse = np.linalg.inv(label_information(pool, make_design(name).select(view, n)) / n)
+        return float(np.einsum("pi,ij,pj->p", z, inverse, z).max())
+
+    worst = {name: reached(name) for name in ("g-optimal", "uniform", "a-optimal", "i-optimal")}
+    assert min(worst, key=lambda name: worst[name]) == "g-optimal"
+    # At θ = 0 and with next to no ridge the least is 4 d (Kiefer and Wolfowitz 1960).
+    assert 12 * 0.99 <= worst["g-optimal"] <= 12 / 0.95 * 1.01
+
+
+def test_the_oracle_is_optimal_at_what_it_is_told(make_pool: MakePool, make_view: MakeView) -> None:
+    n, pool = 2000, make_pool(7, 6, 5, 3, ragged=True)
+    theta = np.array([3.0, -2.0, 1.0])
+    view = ControlView(
+        **vars(make_view(pool, n=n, ridge=RIDGE, beta=BETA)),
+        theta=theta,
+        covariance=policy_covariance(pool, theta, BETA),
+    )
+    chosen = make_design("oracle-i-optimal", tol=0.01).select(view, n)
+    prior = RIDGE / n * np.eye(3)
+    best = least_criterion(pool, theta, prior)
+    value = criterion(pool, frequencies(pool, chosen), theta, prior)
+    assert best * 0.99 <= value <= best / 0.99 * 1.005
+
+
+def test_only_a_control_is_shown_the_truth() -> None:
+    assert [name for name in design_names() if make_design(name).control] == ["oracle-i-optimal"]
+    seen: list[View] = []
+
+    @dataclass(frozen=True)
+    class Plain(Design):
+        def select(self, view: View, n: int) -> Pairs:
+            seen.append(view)
+            pairs: Pairs = np.argwhere(view.pool.pair_mask)[:n]
+            return pairs
+
+    @dataclass(frozen=True)
+    class Told(Plain):
+        control: ClassVar[bool] = True
+
+    environment = make_env("pairbench/LogLinear-v1", prompts=6, completions=4, dim=3)
+    play(environment, Plain(), 0, (4, 8))
+    play(environment, Told(), 0, (4, 8))
+    assert [type(view) for view in seen] == [View, View, ControlView, ControlView]
+    world = environment.world(0)
+    for view in seen[2:]:
+        assert isinstance(view, ControlView)
+        np.testing.assert_array_equal(view.theta, world.best[0])
+        np.testing.assert_array_equal(view.covariance, world.best_covariance)
+    for view in seen[:2]:
+        assert not {"theta", "covariance"} & set(vars(view))
+
+
 @pytest.mark.parametrize("pilot", [0.2, 0.9])
 def test_i_optimal_two_stage_is_optimal_at_the_estimate_after_its_pilot(
     make_pool: MakePool, make_view: MakeView, pilot: float
@@ -351,8 +470,19 @@ def test_a_pilot_that_is_no_share_is_refused(pilot: float) -> None:
         make_design("i-optimal-two-stage", pilot=pilot)
 
 
-@pytest.mark.parametrize("name", ["i-optimal", "i-optimal-two-stage"])
+WEIGHING = [name for name in design_names() if "optimal" in name]
+
+
+@pytest.mark.parametrize("name", WEIGHING)
 @pytest.mark.parametrize("tol", [0.0, 1.0, -1.0, np.nan])
 def test_a_tolerance_outside_its_range_is_refused_at_once(name: str, tol: float) -> None:
     with pytest.raises(InvalidParameter, match="tol must lie between 0 and 1"):
         make_design(name, tol=tol)
+
+
+@pytest.mark.parametrize("name", WEIGHING)
+def test_a_rounding_that_is_none_is_refused_at_once(name: str) -> None:
+    with pytest.raises(
+        InvalidParameter, match=r"no rounding 'systemic'\. Did you mean 'systematic'"
+    ):
+        make_design(name, rounding="systemic")

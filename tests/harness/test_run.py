@@ -391,7 +391,7 @@ def test_a_run_may_be_called_from_a_thread(tiny: str, tmp_path: Path) -> None:
 def test_a_record_says_what_made_it(tiny: str, tmp_path: Path) -> None:
     run(spec(tiny, seeds=(0,)), tmp_path, jobs=1)
     (record,) = records(tmp_path).values()
-    assert set(record) == {"cell", "labels", "status", "results", "usage", "made"}
+    assert set(record) == {"cell", "control", "labels", "status", "results", "usage", "made"}
     assert set(record["made"]) == {"versions", "host", "git"}
     assert {"python", "pairbench", "numpy", "scipy", "torch"} <= set(record["made"]["versions"])
     assert record["cell"]["budgets"] == [5, 10, 20, 40, 80]

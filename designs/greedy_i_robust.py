@@ -1,0 +1,83 @@
+"""Greedy pairs that lower the predicted gap most, trusting the model no more than it deserves.
+
+Criterion: tr(C A⁻¹) (Han, Goyal, Ma 2026, arXiv 2606.19607) at the current estimate, as in
+``greedy-i``: A = λI + Σ ω z zᵀ, and each choice lowers it by ω zᵀA⁻¹CA⁻¹z / (1 + ω zᵀA⁻¹z). Then:
+
+- Pairs come out of a random sample, 1 + sN/d times as many as are bought, N being the labels by the
+  end of the round. So no pair is asked more than that many times as readily as by uniform, which
+  bounds what a wrong model can do to the fit (Wiens 1992: designs of bounded density), and the
+  choice is nearly uniform where there are fewer labels than parameters.
+- A pair asked again tells its own residual again, so repeats are discounted.
+
+Cost: one DPO fit a round, and O(m d) for each label, m candidate pairs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import (
+    Design,
+    InvalidParameter,
+    Pairs,
+    View,
+    posterior_covariance,
+    turned,
+    uniform_pairs,
+)
+from pairbench.information import RankOne, logistic_slope, policy_covariance
+
+
+@dataclass(frozen=True)
+class GreedyIRobust(Design):
+    """Rank-one greedy on the predicted gap, over a sample that grows with labels per parameter.
+
+    Attributes:
+        selectivity: s, how fast the choice widens with the labels per parameter.
+        residual: the variance that a completion's reward is thought to have beyond φᵀθ, squared
+            reward units.
+        candidates: the most new pairs to choose from in a round.
+    """
+
+    selectivity: float = 2.0
+    residual: float = 0.05
+    candidates: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name in ("selectivity", "residual"):
+            if not (np.isfinite(value := getattr(self, name)) and value >= 0):
+                raise InvalidParameter(f"{name} must be a finite number, 0 or more, got {value}.")
+        if self.candidates < 1:
+            raise InvalidParameter(f"candidates must be 1 or more, got {self.candidates}.")
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Choose one after the other, each counted as if its label were there."""
+        pool, theta = view.pool, view.implicit_theta()
+        pairs, times = self._candidates(view, n)
+        z = pool.differences(pairs)
+        covariance = policy_covariance(pool, theta, view.beta)
+        state = RankOne(z, posterior_covariance(view, theta), covariance)
+        omega = logistic_slope(z @ theta)
+        # m labels of a pair whose own residual has variance v tell mω/(1 + mωv), so the next one
+        # adds ω/((1 + mωv)(1 + (m+1)ωv)); it is taken relative to the first, which counts ω.
+        spread = 2 * self.residual * omega
+        chosen = np.empty(n, dtype=np.int64)
+        for k in range(n):
+            weight = omega * (1 + spread) / ((1 + times * spread) * (1 + (times + 1) * spread))
+            chosen[k] = p = int(state.gains(weight).argmax())
+            state.take(p, float(weight[p]))
+            times[p] += 1
+        return turned(view, pairs[chosen])
+
+    def _candidates(self, view: View, n: int) -> tuple[Pairs, NDArray[np.int64]]:
+        """A random sample and every pair asked before; how often each was asked."""
+        labels_per_parameter = (len(view.pairs) + n) / view.pool.dim
+        size = min(self.candidates, round(n * (1 + self.selectivity * labels_per_parameter)))
+        everything = view.pool.n_pairs <= size
+        fresh = np.argwhere(view.pool.pair_mask) if everything else uniform_pairs(view, size)
+        rows = np.concatenate([view.pairs, fresh])
+        rows = np.concatenate([rows[:, :1], np.sort(rows[:, 1:], axis=1)], axis=1)
+        pairs, index = np.unique(rows, axis=0, return_inverse=True)
+        times = np.bincount(index.reshape(-1)[: len(view.pairs)], minlength=len(pairs))
+        return pairs, times

@@ -1,0 +1,32 @@
+"""Pairs that minimise the predicted gap, re-optimised every round at the current estimate.
+
+tr(C(θ̂) A⁻¹) with A = λI + Σ w z zᵀ over the labels already bought and those of the round (Han,
+Goyal, Ma 2026, arXiv 2606.19607). Unlike ``i-optimal-two-stage`` it has no pilot: it trusts the
+estimate from the first labels on, which a wrong model or few labels can mislead.
+Cost: one DPO fit and a few sweeps of O(N K d² + N K² d) a round.
+"""
+
+from dataclasses import dataclass
+
+from pairbench import Design, Pairs, View, check_weighing, round_weights, sampled_pairs
+
+
+@dataclass(frozen=True)
+class IOptimalAdaptive(Design):
+    """Optimal weights at θ̂, given the labels already bought.
+
+    Attributes:
+        tol: the weights' proven efficiency is at least 1 − tol.
+        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
+    """
+
+    tol: float = 0.05
+    rounding: str = "systematic"
+
+    def __post_init__(self) -> None:
+        check_weighing(self.tol, self.rounding)
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Optimise this round's labels at the current estimate."""
+        design = round_weights(view, n, "i", view.implicit_theta(), self.tol)
+        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
