@@ -30,7 +30,7 @@ from pairbench import (
 )
 from pairbench.data import Arrays, Dataset, entry, load, register_dataset
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, lsa_features, style_features
+from pairbench.features import STYLE_NAMES, centred, lsa_features, standardised, style_features
 from pairbench.world import masked
 
 NAME = "alpaca-eval"
@@ -104,14 +104,12 @@ class AlpacaEval57(Environment):
         train = _split(data["dataset"], np.random.default_rng(seed))
         mask = data["mask"]
         features = np.concatenate([data["style"], data["lsa"]], axis=2).astype(np.float64)
-        features = _centred(np.where(mask[:, :, None], features, 0.0), mask)
-        spread = features[train][mask[train]].std(axis=0)
-        features /= np.where(spread > 0, spread, 1.0) * np.sqrt(features.shape[2])
+        features = standardised(np.where(mask[:, :, None], features, 0.0), mask, train)
         reward = np.where(mask, data["logit"], 0.0).astype(np.float64)
         if self.residual:
-            length = _centred(np.log1p(data["n_chars"])[:, :, None], mask)[:, :, 0]
-            centred = _centred(reward[:, :, None], mask)[:, :, 0]
-            slope = np.sum((length * centred)[train]) / np.sum(length[train] ** 2)
+            length = centred(np.log1p(data["n_chars"])[:, :, None], mask)[:, :, 0]
+            logit = centred(reward[:, :, None], mask)[:, :, 0]
+            slope = np.sum((length * logit)[train]) / np.sum(length[train] ** 2)
             reward = reward - slope * length
         reward /= self.temperature
         held_out = np.setdiff1d(np.arange(len(mask)), train)
@@ -143,14 +141,6 @@ def _split(source: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
         for name, n in zip(names, take, strict=True)
     ]
     return np.sort(np.concatenate(parts))
-
-
-def _centred(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Values less their mean over each prompt's completions, 0 where there is none."""
-    weight = mask[:, :, None]
-    mean = (values * weight).sum(axis=1) / mask.sum(axis=1)[:, None]
-    centred: NDArray[np.float64] = (values - mean[:, None]) * weight
-    return centred
 
 
 def _check(data: Arrays) -> None:

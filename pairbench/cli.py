@@ -21,6 +21,7 @@ data_app = typer.Typer(help="Bring in the data files that some environments are 
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
 
 
 def main() -> None:
@@ -200,6 +201,126 @@ def show_command(
         say_json(record)
     else:
         print_cell(record, path)
+
+
+@app.command("select")
+def select_command(
+    pool: Annotated[
+        Path, typer.Argument(metavar="POOL", help="JSONL, JSON, CSV or Parquet with completions.")
+    ],
+    budget: Annotated[int, typer.Option(help="Labels to buy in this round.")],
+    out: Annotated[Path, typer.Option(help="The pairs file to write, JSONL.")] = Path(
+        "pairs.jsonl"
+    ),
+    design: Annotated[
+        str, typer.Option(help="Design, as NAME, 'NAME(pilot=0.3)' or FILE.py.")
+    ] = "greedy-i-robust(residual=1.0)",
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels so far; `pairbench import` makes this file.")
+    ] = None,
+    ignore_answers: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-answers", help="Do not count comparisons that POOL holds as labels."
+        ),
+    ] = False,
+    embed: Annotated[
+        str | None,
+        typer.Option(help="Hugging Face encoder for features, as id or folder. [default: none]"),
+    ] = None,
+    dim: Annotated[
+        int, typer.Option(help="Word features, or components of embeddings, at most.")
+    ] = 64,
+    beta: Annotated[float, typer.Option(help="β of the DPO training to come.")] = 1.0,
+    ridge: Annotated[
+        float, typer.Option(help="λ: a priori, rewards have variance 1/λ within a prompt.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the design's randomness.")] = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Choose pairs of your own completions to be labelled, and say what they are worth."""
+    from pairbench.annotation.round import plan_round
+    from pairbench.console import print_round, say, say_json
+    from pairbench.errors import InvalidParameter
+    from pairbench.figures import gap_curve
+    from pairbench.files import check_writable, write_whole
+
+    if out.suffix in (".svg", ".png"):
+        raise InvalidParameter(f"--out is for pairs, which are JSONL; got {out}.")
+    check_writable([out], force=force, read=[pool, labels])
+    stem = out.with_suffix("")
+    files = [out, stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")]
+    check_writable(files, force=force)
+    planned = plan_round(
+        pool,
+        design,
+        budget,
+        labels=labels,
+        own_answers=not ignore_answers,
+        encoder=embed,
+        dim=dim,
+        beta=beta,
+        ridge=ridge,
+        seed=seed,
+    )
+    write_whole(out, planned.pairs_file)
+    try:
+        figures = gap_curve(planned.selection, len(planned.past.pairs), stem)
+    except ImportError:
+        figures = []
+        say("figures need matplotlib: pip install 'pairbench[plots]'", stderr=True)
+    if as_json:
+        say_json(planned.summary())
+    else:
+        print_round(planned, out, figures)
+
+
+@app.command("export")
+def export_command(
+    pairs: Annotated[
+        list[Path], typer.Argument(metavar="PAIRS", help="Files that `pairbench select` wrote.")
+    ],
+    to: Annotated[str, typer.Option(help="label-studio, argilla, csv or trl.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write. [default: named after PAIRS]")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels, for trl.")] = None,
+    force: Force = False,
+) -> None:
+    """Take pairs to an annotation tool, or labelled pairs to TRL's DPOTrainer."""
+    from pairbench.annotation.exchange import exported, read_labels
+    from pairbench.annotation.pairs import read_pairs
+    from pairbench.console import print_exported
+    from pairbench.files import check_writable, write_whole
+
+    check_writable([out] if out else [], force=force, read=[*pairs, labels])
+    made = exported(read_pairs(pairs), to, read_labels(labels) if labels else ())
+    files = made.paths(pairs[0], out)
+    check_writable(files, force=force)
+    for path, content in files.items():
+        write_whole(path, content)
+    print_exported(made, list(files))
+
+
+@app.command("import")
+def import_command(
+    answers: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ANSWERS",
+            help="What annotators gave back: an export of Label Studio or Argilla, CSV, or JSONL.",
+        ),
+    ],
+    labels: Annotated[Path, typer.Option(help="The labels file to make, or to add to.")] = Path(
+        "labels.jsonl"
+    ),
+) -> None:
+    """Bring labels back; an answer that is there already is not counted twice."""
+    from pairbench.annotation.exchange import bring_in
+    from pairbench.console import print_imported
+
+    print_imported(bring_in(answers, labels), labels)
 
 
 @data_app.command("import")

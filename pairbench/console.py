@@ -2,8 +2,10 @@
 
 import json
 import math
+import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,14 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pairbench.annotation.exchange import BroughtIn, Exported
+    from pairbench.annotation.round import Round
     from pairbench.harness.store import Failure, Record
     from pairbench.report import Report, Section
 
 OnProgress = Callable[[int, int], None]
+
+_CERTAIN = 0.99  # of one completion, from which on a reference policy deserves a word
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -172,6 +178,121 @@ def print_cell(record: "Record", path: Path) -> None:
     git = made["git"]
     state = f", commit {git['commit'][:10]}{' with changes' * git['dirty']}" if git else ""
     say(f"made with {versions}{state}, on {made['host']['platform']}")
+
+
+def print_round(planned: "Round", out: Path, figures: Sequence[Path]) -> None:
+    """What was chosen, how good it is, what it is worth, and what comes next."""
+    corpus, pool, chosen = planned.corpus, planned.pool, planned.selection
+    n = len(chosen.pairs)
+    say(
+        f"[bold]{escape(str(corpus.path))}[/]: {pool.n_prompts:,} prompts, "
+        f"{int(pool.valid.sum()):,} completions, {pool.n_pairs:,} pairs"
+    )
+    for count, one, many in (
+        (corpus.duplicates, "duplicate is never compared", "duplicates are never compared"),
+        (
+            corpus.lonely,
+            "prompt with one completion is left out",
+            "prompts with one completion are left out",
+        ),
+        (corpus.empty, "completion is empty", "completions are empty"),
+        (corpus.nameless, "prompt has an id and no text", "prompts have ids and no text"),
+    ):
+        if count:
+            say(f"  {count:,} {one if count == 1 else many}")
+    if planned.certainty > _CERTAIN:
+        say(
+            f"  [yellow]the reference log-probabilities put {planned.certainty:.1%} on one "
+            "completion of each prompt, which leaves a policy nothing to choose. Leave them out if "
+            "the completions were drawn from the policy.[/]"
+        )
+    say(f"features  {pool.dim}: {escape(planned.features)}")
+    say(f"labels    {_labels_so_far(planned)}")
+    pairs = f"{n:,} pair{'s' * (n > 1)}"
+    asks = "asks" if chosen.repeated == 1 else "ask"
+    again = f", {chosen.repeated:,} of which {asks} a pair again" if chosen.repeated else ""
+    say(f"chosen    {pairs} by {escape(planned.design)}{again}")
+    share = math.floor(100 * chosen.efficiency)
+    say(f"proof     at least {share} % as informative as the best {pairs}")
+    say(
+        f"gap       {_gap(chosen.gaps[0])} before, {_gap(chosen.gap)} after; "
+        f"after {n:,} random {_gap(chosen.random.gap(n))} (predicted, reward units)"
+    )
+    say(f"[bold]{worth_text(n, chosen.gaps[0], chosen.worth)}[/]")
+    say(f"\npairs in {escape(str(out))}, best first: any first part of them is a good choice, too")
+    if figures:
+        say(f"figure: {' and '.join(escape(str(path)) for path in figures)}")
+    file = escape(shlex.quote(str(out)))
+    say(f"next: pairbench export {file} --to label-studio (or argilla, csv)")
+
+
+def worth_text(n: int, before: float, worth: float) -> str:
+    """What labels are worth, in random ones.
+
+    Args:
+        n: how many labels.
+        before: the predicted gap without them.
+        worth: how many random labels lower it as far.
+    """
+    from pairbench.figures import round_figure
+
+    these = f"These {n:,} labels are" if n > 1 else "This label is"
+    if before == 0:
+        what = "worth nothing, because there is nothing left to learn"
+    elif math.isinf(worth):
+        what = "worth more than any number of random ones"
+    else:
+        random = round_figure(worth)
+        what = f"worth about {random} random one{'s' * (random != '1')}"
+    return f"{these} {what} under the model's assumptions."
+
+
+def print_exported(made: "Exported", files: Sequence[Path]) -> None:
+    """What an export holds, what it leaves out, and what to do with it."""
+    say(f"{made.rows:,} {made.unit} in {escape(str(files[0]))}")
+    for what, count in made.left_out.items():
+        if count:
+            say(f"  {count:,} {what} left out")
+    for path in files[1:]:
+        say(f"set the project up with {escape(str(path))}")
+
+
+def print_imported(done: "BroughtIn", labels: Path) -> None:
+    """What came back, and what the labels file holds now."""
+    found, merged = done.answers, done.merged
+    counts = Counter(label.label for label in found.labels)
+    shown = ", ".join(
+        f"{counts[name]:,} {name}" for name in ("first", "second", "tie", "skip") if counts[name]
+    )
+    people = len({label.annotator for label in found.labels if label.annotator})
+    by = f" by {people:,} annotator{'s' * (people > 1)}" if people else ""
+    say(f"{len(found.labels):,} answers{by}{f': {shown}' if shown else ''}")
+    if found.unanswered:
+        say(f"  {found.unanswered:,} rows have no answer yet")
+    where = escape(str(labels))
+    if not done.written:
+        say(f"{where} is a labels file already, and `pairbench select --labels {where}` reads it.")
+        return
+    notes = {"new": merged.new, "changed": merged.changed, "there already": merged.known}
+    parts = ", ".join(f"{count:,} {what}" for what, count in notes.items() if count) or "none new"
+    say(f"{len(merged.labels):,} labels in {where}: {parts}")
+
+
+def _labels_so_far(planned: "Round") -> str:
+    values = planned.past.values
+    if not len(values):
+        return "none yet"
+    skipped = int(sum(math.isnan(value) for value in values))
+    text = f"{len(values):,} so far"
+    if skipped:
+        text += f", {skipped:,} of them skipped"
+    if own := planned.own_answers:
+        text += f" ({own:,} from the pool file itself; --ignore-answers leaves them out)"
+    return text
+
+
+def _gap(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 @contextmanager

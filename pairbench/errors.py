@@ -36,11 +36,15 @@ class InvalidCell(PairbenchError, ValueError):
 
 
 class InvalidData(PairbenchError, ValueError):
-    """A data file that is not what an environment needs."""
+    """A data file that is not what it should be."""
 
 
 class MissingData(PairbenchError):
     """An environment's data file is not in the cache folder."""
+
+
+class FileThere(PairbenchError):
+    """A file that would be overwritten."""
 
 
 class TrainingFailed(PairbenchError, ArithmeticError):

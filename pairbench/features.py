@@ -1,6 +1,7 @@
 """Features of texts that need no model: surface style, and latent semantics of the words."""
 
 import re
+import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,8 +35,11 @@ STYLE_NAMES: tuple[str, ...] = (
 _NUMBERED = re.compile(r"^\s*\d+[.)]", re.MULTILINE)
 _BULLET = re.compile(r"^\s*[-*•]", re.MULTILINE)
 _HEADER = re.compile(r"^#+ ", re.MULTILINE)
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
+_UPPER, _DIGIT = string.ascii_uppercase.encode(), string.digits.encode()
 _CLEAN_ENDS = ("", *'.!?)"`')
 _EARLY = 200
+_ALL = slice(None)
 
 
 def style_features(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -77,7 +81,9 @@ def style_features(texts: Sequence[str]) -> NDArray[np.float32]:
     return rows.astype(np.float32)
 
 
-def lsa_features(texts: Sequence[str], dim: int = 64, seed: int = 0) -> NDArray[np.float32]:
+def lsa_features(
+    texts: Sequence[str], dim: int = 64, seed: int = 0, *, fewer: bool = False
+) -> NDArray[np.float32]:
     """Truncated SVD of the TF-IDF matrix of the texts, fitted on the texts themselves.
 
     The words are scikit-learn's default tokens (lower case, two characters or more, no stop words),
@@ -89,6 +95,7 @@ def lsa_features(texts: Sequence[str], dim: int = 64, seed: int = 0) -> NDArray[
         texts: The texts.
         dim: How many features.
         seed: The seed of the randomised SVD.
+        fewer: Make as many as the texts allow where they do not allow ``dim``, if none at all.
 
     Returns:
         ``(n, dim)``.
@@ -102,15 +109,50 @@ def lsa_features(texts: Sequence[str], dim: int = 64, seed: int = 0) -> NDArray[
     tfidf = TfidfVectorizer(min_df=5, max_features=20_000, sublinear_tf=True)
     try:
         words = tfidf.fit_transform(texts)
+        dim = min(dim, *words.shape) if fewer else dim
         features = TruncatedSVD(dim, random_state=seed).fit_transform(words)
         if features.shape[1] < dim:
             raise ValueError("there are fewer texts than features.")
         return np.asarray(features, dtype=np.float32)
     except ValueError as error:
+        if fewer:  # no word stands in five texts
+            return np.empty((len(texts), 0), dtype=np.float32)
         raise InvalidData(
             f"cannot make {dim} word features of {len(texts)} texts: {error} "
             f"At least {dim} words must each stand in five texts or more."
         ) from error
+
+
+def centred(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values less their mean over each prompt's completions, 0 where there is none.
+
+    Args:
+        values: ``(n_prompts, n_completions, dim)``.
+        mask: which completions there are, ``(n_prompts, n_completions)``.
+    """
+    weight = mask[:, :, None]
+    mean = (values * weight).sum(axis=1) / mask.sum(axis=1)[:, None]
+    difference: NDArray[np.float64] = (values - mean[:, None]) * weight
+    return difference
+
+
+def standardised(
+    values: NDArray[np.float64], mask: NDArray[np.bool_], fit: NDArray[np.int64] | slice = _ALL
+) -> NDArray[np.float64]:
+    """Features centred within prompts, each of equal variance, with E‖φ‖² = 1 in all.
+
+    So a ridge of λ says the same of any features: that rewards have variance 1/λ a priori. A
+    feature that does not vary within prompts stays 0, and E‖φ‖² falls short of 1 by its share.
+
+    Args:
+        values: ``(n_prompts, n_completions, dim)``, finite.
+        mask: which completions there are, ``(n_prompts, n_completions)``.
+        fit: the prompts over which variances are taken.
+    """
+    features = centred(values, mask)
+    spread = features[fit][mask[fit]].std(axis=0)
+    features /= np.where(spread > 0, spread, 1.0) * np.sqrt(features.shape[2])
+    return features
 
 
 def _raw(text: str) -> tuple[float, ...]:
@@ -118,6 +160,9 @@ def _raw(text: str) -> tuple[float, ...]:
     words = text.split()
     lower = text.lower()
     chars = len(text) + 1
+    # Most characters are ASCII, of which bytes count a kind many times faster than one by one.
+    plain = text.encode("ascii", "ignore")
+    rest = "" if len(plain) == len(text) else "".join(_NON_ASCII.findall(text))
     return (
         len(text),
         len(words),
@@ -136,11 +181,11 @@ def _raw(text: str) -> tuple[float, ...]:
         "sorry" in lower[:_EARLY],
         text.rstrip()[-1:] in _CLEAN_ENDS,
         len(set(words)) / (len(words) + 1),
-        sum(map(str.isupper, text)) / chars,
-        sum(map(str.isdigit, text)) / chars,
-        sum(map(_non_ascii, text)) / chars,
+        (_count(plain, _UPPER) + sum(map(str.isupper, rest))) / chars,
+        (_count(plain, _DIGIT) + sum(map(str.isdigit, rest))) / chars,
+        len(rest) / chars,
     )
 
 
-def _non_ascii(char: str) -> bool:
-    return not char.isascii()
+def _count(plain: bytes, kind: bytes) -> int:
+    return len(plain) - len(plain.translate(None, kind))

@@ -1,19 +1,32 @@
-"""Learning curves on paper: SVG and PNG by matplotlib, the same bytes for the same report."""
+"""Figures on paper: SVG and PNG by matplotlib, the same bytes for the same numbers."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairbench.files import write_whole
 from pairbench.report import Report, Row, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pairbench.annotation.selection import Selection
 
 # Okabe and Ito's palette, which people with colour-blindness can tell apart, in two line styles.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F2F")
 _STYLES = ("-", "--", ":")
-_REFERENCE = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.6}
+_SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # names are shown as they are
+    "svg.hashsalt": "pairbench",
+    "svg.fonttype": "none",
+}
+_REFERENCE: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.6}
 
 
 def learning_curves(report: Report, folder: Path) -> list[Path]:
@@ -40,16 +53,7 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
     lines = math.ceil(len(sections) / columns)
     designs = sorted({row.design for section in sections for row in section.rows})
     style = _styles(designs, report.reference)
-    settings: dict[str, Any] = {
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "text.parse_math": False,  # names are shown as they are
-        "svg.hashsalt": "pairbench",
-        "svg.fonttype": "none",
-    }
-    with mpl.rc_context(settings):  # type: ignore[arg-type]  # its keys are an open list
+    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
         figure = Figure(figsize=(5.2 * columns, 3.4 * lines + 0.8), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -67,11 +71,100 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
             ncols=2 * columns,
             frameon=False,
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / "learning-curves.svg", folder / "learning-curves.png"]
-        # Without these the files would carry the date, and differ from one day to the next.
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=150, metadata={"Software": None})
+        return _saved(figure, folder / "learning-curves")
+
+
+def gap_curve(selection: "Selection", past: int, stem: Path) -> list[Path]:
+    """Draw the predicted gap against the labels of a round, chosen and random.
+
+    Args:
+        selection: the chosen pairs and what the model says of them.
+        past: labels that were there before.
+        stem: the files' path without its ending.
+
+    Returns:
+        The files, ``.svg`` and ``.png``.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    import matplotlib as mpl
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n, worth = len(selection.pairs), selection.worth
+    # Far enough to see random labels arrive, unless that is off any page.
+    end = min(max(n * 1.05, worth * 1.1), n * 5.0)
+    labels = np.linspace(0, end, 400)
+    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        axis.plot(
+            labels, [selection.random.gap(m) for m in labels], label="random pairs", **_REFERENCE
+        )
+        axis.plot(
+            range(n + 1),
+            selection.gaps,
+            color=_COLOURS[0],
+            linewidth=1.8,
+            label="chosen pairs, in their order",
+        )
+        axis.plot(n, selection.gap, "o", color=_COLOURS[0], markersize=5)
+        axis.plot(
+            n,
+            selection.gap * selection.efficiency,
+            "_",
+            color=_COLOURS[2],
+            markersize=12,
+            markeredgewidth=2,
+            label=f"proven limit of any {n:,} pairs",
+        )
+        if n < worth <= end:
+            axis.annotate(
+                "",
+                (worth, selection.gap),
+                (n, selection.gap),
+                arrowprops={"arrowstyle": "->", "color": _COLOURS[1], "shrinkA": 5, "shrinkB": 0},
+            )
+        if n < worth < math.inf:
+            title = f"{n:,} chosen pairs do what {round_figure(worth)} random ones would"
+            axis.set_title(title, loc="left", fontweight="bold")
+        axis.set_xlim(0, end * 1.02)
+        if selection.gap > 0:
+            axis.set_yscale("log")
+            axis.set_ylim(selection.gap * min(selection.efficiency, 0.75) / 1.1, None)
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(_sparse(axis))
+        axis.set_xlabel(f"labels after the {past:,} there are" if past else "labels")
+        axis.set_ylabel("predicted gap, reward units")
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.legend(frameon=False, loc="upper right")
+        return _saved(figure, stem)
+
+
+def round_figure(count: float) -> str:
+    """A count to two figures, three from a thousand on: as exact as a prediction deserves."""
+    if count < 9.5:
+        return f"{count:.1g}"
+    digits = 3 if count >= 1000 else 2
+    return f"{float(f'{count:.{digits}g}'):,.0f}"
+
+
+def _saved(figure: "Figure", stem: Path) -> list[Path]:
+    from io import BytesIO
+
+    files = []
+    # Without these the files would carry the date, and differ from one day to the next.
+    for ending, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+        buffer = BytesIO()
+        figure.savefig(buffer, format=ending[1:], dpi=150, metadata=metadata)
+        path = stem.with_name(stem.name + ending)
+        write_whole(path, buffer.getvalue())
+        files.append(path)
     return files
 
 

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairbench.cli import main
-
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 QUICK = ["--env", TINY, "--seeds", "0:2", "--budgets", "5,10", "--jobs", "2"]
 SELECT = """
@@ -70,27 +68,6 @@ def cli(command: Cli, tmp_path: Path) -> Cli:
 
     def call(*arguments: str, cwd: Path = tmp_path, **variables: str) -> Done:
         return command(*arguments, cwd=cwd, **variables)
-
-    return call
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Give a command in this process, which is quicker; what escapes it fails the test."""
-
-    def call(*arguments: str, **variables: str) -> Done:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["pairbench", *arguments])
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        code: object = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        assert isinstance(code, int)
-        out, err = capfd.readouterr()
-        return Done(arguments, code, out, err)
 
     return call
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pairbench.files import write_whole
+from pairbench.errors import FileThere
+from pairbench.files import check_writable, write_whole
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
@@ -27,3 +28,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         write_whole(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_only_what_is_there_is_in_the_way(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.write_text("precious")
+    check_writable([new])
+    check_writable([new, old], force=True, read=[None, new])
+    with pytest.raises(FileThere, match=r"old is there already\. Give another name by --out, or"):
+        check_writable([new, old])
+    with pytest.raises(FileThere, match="old is read, and would be overwritten"):
+        check_writable([tmp_path / "." / "old"], force=True, read=[old])
+    with pytest.raises(FileThere, match="is a folder"):
+        check_writable([tmp_path], force=True)

@@ -159,12 +159,13 @@ def constraints(root: Path) -> dict[str, str]:
 
 def requirements(root: Path) -> dict[str, str]:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    asked = project["dependencies"] + project["optional-dependencies"]["test"]
-    asked += project["optional-dependencies"]["plots"]
+    asked = list(project["dependencies"])
+    for extra in ("llm", "parquet", "plots", "test"):
+        asked += project["optional-dependencies"][extra]
     found = {}
     for text in asked:
         name, sign, rest = re.match(
-            r"([A-Za-z0-9_.-]+)(?:\[[a-z]+\])?([<>=!~]*)(.*)", text
+            r"([A-Za-z0-9_.-]+)(?:\[[a-z,]+\])?([<>=!~]*)(.*)", text
         ).groups()  # type: ignore[union-attr]
         found[name.lower()] = sign + rest
     return found
@@ -201,8 +202,8 @@ def test_the_version_is_the_same_everywhere(root: Path) -> None:
 
 # -- the engine knows no content by name ---------------------------------------------------------
 
-# The command line says how to begin, and what the usual reference is.
-ALLOWED = {("pairbench/cli.py", "uniform"), ("pairbench/cli.py", "quickstart")}
+# The command line says how to begin, and what the usual reference and the usual design are.
+ALLOWED = {("pairbench/cli.py", name) for name in ("uniform", "quickstart", "greedy-i-robust")}
 
 
 def docstrings(module: ast.Module) -> set[int]:

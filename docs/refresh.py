@@ -1,0 +1,71 @@
+"""Give the commands that a page shows, and write down what they print: python docs/refresh.py PAGE.
+
+In the page's console blocks, lines that begin with "$ " are commands; what stands below each is
+what it printed. They are given one after the other in a folder of their own, in which `examples/`
+is this repository's.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = {"pairbench": [sys.executable, "-m", "pairbench.cli"], "python": [sys.executable]}
+BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
+
+
+def refreshed(page: str, folder: Path) -> str:
+    """The page with what its commands print now.
+
+    Args:
+        page: the page's text.
+        folder: an empty folder to work in.
+
+    Raises:
+        RuntimeError: If a command fails.
+    """
+    (folder / "examples").symlink_to(ROOT / "examples")
+
+    def block(match: re.Match[str]) -> str:
+        commands = [line for line in match[0].splitlines() if line.startswith("$ ")]
+        return "\n".join(f"{line}\n{output(line[2:], folder)}" for line in commands)
+
+    return BLOCK.sub(block, page)
+
+
+def output(command: str, folder: Path) -> str:
+    """What a command prints."""
+    name, *arguments = shlex.split(command)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [*PROGRAMS.get(name, [name]), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"$ {command}\n{done.stdout}")
+    return done.stdout
+
+
+def main() -> None:
+    """Refresh one page."""
+    path = Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        text = refreshed(path.read_text(encoding="utf-8"), Path(folder))
+        path.write_text(text, encoding="utf-8")
+        for figure in Path(folder).glob("*.svg"):
+            kept = path.parent / "figures" / f"{path.stem}-{figure.name}"
+            if kept.name in text:
+                kept.write_bytes(figure.read_bytes())
+
+
+if __name__ == "__main__":
+    main()
