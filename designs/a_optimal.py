@@ -1,8 +1,14 @@
 """Pairs in proportion to the weights that minimise tr(Σ_w⁻¹) at θ = 0.
 
-A-optimality (Elfving 1952): the mean variance of the components of θ is least, in the units of the
-features. It is I-optimality where the policy feels all directions alike, C = I.
-Cost: a few sweeps of O(N K d² + N K² d), once an episode.
+A-optimality: the mean variance of the components of θ is least, in the units of the features. It
+is I-optimality where the policy feels all directions alike, C = I.
+
+Family: optimal design.
+Source: Elfving 1952, Optimum Allocation in Linear Regression Theory, Annals of Mathematical
+    Statistics.
+Assumes: Features on a common scale, all of them felt by the policy alike; a reward so weak that
+    labels do not saturate.
+Cost: A few sweeps of O(N K d² + N K² d), once an episode.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,14 @@
 """Pairs that minimise the predicted gap averaged over the posterior of θ.
 
-Bayesian I-optimality (Chaloner and Verdinelli 1995): E_θ tr(C(θ) A(θ)⁻¹) over draws from the
-Laplace posterior N(θ̂, A⁻¹), before any label from the prior N(0, I/λ) that the ridge is. Averaging
-keeps a design from labels that saturate under some likely θ, and stays meaningful with fewer labels
-than dimensions. Cost: one DPO fit and, for each draw, a few sweeps of O(N K d² + N K² d) a round.
+Bayesian I-optimality: E_θ tr(C(θ) A(θ)⁻¹) over draws from the Laplace posterior N(θ̂, A⁻¹), before
+any label from the prior N(0, I/λ) that the ridge is. Averaging keeps a design from labels that
+saturate under some likely θ, and stays meaningful with fewer labels than dimensions.
+
+Family: optimal design.
+Source: Chaloner and Verdinelli 1995, Bayesian Experimental Design: A Review, Statistical Science;
+    the criterion of Han, Goyal, Ma 2026, arXiv 2606.19607.
+Assumes: A log-linear reward, a posterior that is near a Gaussian, and that a few draws show it.
+Cost: One DPO fit and, for each draw, a few sweeps of O(N K d² + N K² d) a round.
 """
 
 from dataclasses import dataclass
@@ -11,10 +16,10 @@ from dataclasses import dataclass
 from pairbench import (
     Design,
     InvalidParameter,
+    Laplace,
     Pairs,
     View,
     check_weighing,
-    posterior_draws,
     round_weights,
     sampled_pairs,
 )
@@ -41,5 +46,6 @@ class BayesIOptimal(Design):
 
     def select(self, view: View, n: int) -> Pairs:
         """Optimise this round's labels over new draws."""
-        design = round_weights(view, n, "bayes-i", posterior_draws(view, self.draws), self.tol)
+        draws = Laplace().fit(view).theta_draws(self.draws, view.rng)
+        design = round_weights(view, n, "bayes-i", draws, self.tol)
         return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)

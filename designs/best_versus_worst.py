@@ -1,26 +1,29 @@
-"""The completion of highest implicit reward against the one of lowest.
+"""The completion of highest predicted reward against the one of lowest.
 
-West-of-N (Pace et al. 2024, arXiv 2401.12086), with the policy's own implicit reward φᵀθ̂ as the
-reward model. Assumes that the contrast that is easiest to label teaches most; where labels
-saturate it teaches least. Cost: one DPO fit and O(N K log K) a round.
+argmax μ against argmin μ, with the estimator's mean as the reward model: by default the policy's
+own implicit reward φᵀθ̂. Before the first label all rewards are equal, and the pair is random.
+
+Family: reward rank.
+Source: Pace et al. 2024, "West-of-N: Synthetic Preferences for Self-Improving Reward Models", arXiv
+    2401.12086, which lets a reward model label such pairs; here they are asked.
+Assumes: that the contrast that is easiest to label teaches most; where labels saturate it teaches
+    least.
+Cost: one fit of the estimator, and O(N K log K) a turn.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Design, Pairs, View, over_prompts, ranked_completions
+from pairbench import Belief, DuelDesign, Duels, ranked_completions
 
 
 @dataclass(frozen=True)
-class BestVersusWorst(Design):
-    """One pair a prompt, the extremes of the current implicit reward; prompts in turn.
+class BestVersusWorst(DuelDesign):
+    """One pair a prompt, the extremes of the predicted reward; prompts in turn."""
 
-    Before the first label all rewards are equal, and the pair is random.
-    """
-
-    def select(self, view: View, n: int) -> Pairs:
-        """Rank by implicit reward; take the prompts that were asked least often."""
-        ranked = ranked_completions(view, view.implicit_rewards())
-        last = view.pool.valid.sum(axis=1) - 1
-        return over_prompts(view, ranked[:, 0], ranked[np.arange(len(last)), last], n)
+    def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
+        """The extremes of the mean reward, ties at random."""
+        ranked = ranked_completions(belief.pool, belief.mean, rng)
+        last = belief.pool.valid.sum(axis=1) - 1
+        return ranked[:, 0], ranked[np.arange(len(last)), last]

@@ -1,9 +1,15 @@
 """Pairs in proportion to the weights that maximise log det Σ_w at θ = 0.
 
-D-optimality (Wald 1943; Kiefer and Wolfowitz 1960); for preferences Mukherjee et al. 2024, arXiv
-2404.13895. The confidence ellipsoid of θ is smallest, whether or not the policy feels it. At θ = 0,
-where σ' = ¼, it also minimises the worst variance of a reward difference.
-Cost: a few sweeps of O(N K d² + N K² d), once an episode.
+D-optimality: the confidence ellipsoid of θ is smallest, whether or not the policy feels it. At
+θ = 0, where σ' = ¼, it also minimises the worst variance of a reward difference (Kiefer and
+Wolfowitz 1960). For preferences: Mukherjee et al. 2024, over prompts (``dope``), and Scheid et al.
+2024 (``odpo``).
+
+Family: optimal design.
+Source: Wald 1943, On the Efficient Design of Statistical Investigations; Kiefer and Wolfowitz 1960,
+    The Equivalence of Two Extremum Problems.
+Assumes: That all directions of θ count alike; a reward so weak that labels do not saturate.
+Cost: A few sweeps of O(N K d² + N K² d), once an episode.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,18 @@
 """The first two completions of each prompt: what is done when two answers are sampled and compared.
 
-The usual pipeline of RLHF (Ouyang et al. 2022, arXiv 2203.02155, with two answers a prompt).
-Assumes that the pool's order means nothing. Cost: O(N log N) a round.
+Prompts take turns, and from the second turn on the same question is asked again. By definition it
+depends on the order of completions, and the others are never asked.
+
+Family: plain.
+Source: the usual pipeline of RLHF, with two answers a prompt; such as Bai et al. 2022, "Training a
+    Helpful and Harmless Assistant with Reinforcement Learning from Human Feedback", arXiv
+    2204.05862.
+Assumes: that the pool's order means nothing.
+Cost: O(N log N).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pairbench import Design, Pairs, View, over_prompts
 
@@ -13,7 +21,9 @@ from pairbench import Design, Pairs, View, over_prompts
 class FirstTwo(Design):
     """One pair a prompt, the first two valid completions; prompts in turn, in random order."""
 
+    ordered: ClassVar[bool] = True
+
     def select(self, view: View, n: int) -> Pairs:
         """Take the prompts that were asked least often."""
         first, second = view.pool.valid_first[:, :2].T
-        return over_prompts(view, first, second, n)
+        return over_prompts(view, lambda: (first, second), n)

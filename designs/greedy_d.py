@@ -1,9 +1,14 @@
 """Greedy D-optimal pairs: each next pair raises log det(λI + Σ w z zᵀ) most.
 
-ADPO (Kveton et al. 2025, arXiv 2503.01076), with ω = σ'(Δ̂) at the current estimate; D-optimal
-designs for preferences: Mukherjee et al. 2024, arXiv 2404.13895. Does not ask which directions the
-policy feels, so it also learns those that it does not. Exact over all pairs of the pool.
-Cost: one DPO fit, a few sweeps of O(N K d² + N K² d), and O(d) for each label and kept pair.
+w = σ'(Δ̂) at the current estimate. It does not ask which directions the policy feels, so it also
+learns those that it does not. Exact over all pairs of the pool, and a pair may be asked again:
+``adpo`` is the same criterion as published, among a random few and without repeats.
+
+Family: optimal design.
+Source: Kveton, Li, McAuley, Rossi, Shang, Wu, Yu 2025, Active Learning for Direct Preference
+    Optimization, arXiv 2503.01076.
+Assumes: A log-linear reward, and that all directions of θ count alike.
+Cost: One DPO fit, a few sweeps of O(N K d² + N K² d), and O(d) for each label and kept pair.
 """
 
 from dataclasses import dataclass

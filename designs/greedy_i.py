@@ -1,8 +1,12 @@
 """Greedy I-optimal pairs: each next pair lowers tr(C(θ̂) (λI + Σ w z zᵀ)⁻¹) most.
 
-The criterion of Han, Goyal, Ma 2026, arXiv 2606.19607, one label at a time: the fall is
-ω zᵀA⁻¹CA⁻¹z / (1 + ω zᵀA⁻¹z). Looks one label ahead and trusts the current estimate.
-Cost: one DPO fit, then a search of O(N K d² + N K² d) every few labels, exact over all pairs.
+The predicted gap, one label at a time: the fall is w zᵀA⁻¹CA⁻¹z / (1 + w zᵀA⁻¹z).
+
+Family: optimal design.
+Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607, for
+    the criterion.
+Assumes: A log-linear reward and an estimate to be trusted; it looks one label ahead.
+Cost: One DPO fit, then a search of O(N K d² + N K² d) every few labels, exact over all pairs.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Greedy pairs that lower the predicted gap most, trusting the model no more than it deserves.
 
-Criterion: tr(C A⁻¹) (Han, Goyal, Ma 2026, arXiv 2606.19607) at the current estimate, as in
-``greedy-i``: A = λI + Σ ω z zᵀ, and each choice lowers it by ω zᵀA⁻¹CA⁻¹z / (1 + ω zᵀA⁻¹z). Then:
+Criterion: tr(C A⁻¹) at the current estimate, as in ``greedy-i``: A = λI + Σ ω z zᵀ, and each choice
+lowers it by ω zᵀA⁻¹CA⁻¹z / (1 + ω zᵀA⁻¹z). Then:
 
 - Pairs come out of a random sample, 1 + sN/d times as many as are bought, N being the labels by the
   end of the round. So no pair is asked more than that many times as readily as by uniform, which
@@ -9,7 +9,11 @@ Criterion: tr(C A⁻¹) (Han, Goyal, Ma 2026, arXiv 2606.19607) at the current e
   choice is nearly uniform where there are fewer labels than parameters.
 - A pair asked again tells its own residual again, so repeats are discounted.
 
-Cost: one DPO fit a round, and O(m d) for each label, m candidate pairs.
+Family: optimal design.
+Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607, for
+    the criterion; the sample and the discount are ours, after Wiens 1992.
+Assumes: That the reward is nearly log-linear, within what ``residual`` allows.
+Cost: One DPO fit a round, and O(m d) for each label, m candidate pairs.
 """
 
 from dataclasses import dataclass
@@ -20,9 +24,9 @@ from numpy.typing import NDArray
 from pairbench import (
     Design,
     InvalidParameter,
+    Laplace,
     Pairs,
     View,
-    posterior_covariance,
     turned,
     uniform_pairs,
 )
@@ -53,12 +57,12 @@ class GreedyIRobust(Design):
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose one after the other, each counted as if its label were there."""
-        pool, theta = view.pool, view.implicit_theta()
+        pool, belief = view.pool, Laplace().fit(view)
         pairs, times = self._candidates(view, n)
         z = pool.differences(pairs)
-        covariance = policy_covariance(pool, theta, view.beta)
-        state = RankOne(z, posterior_covariance(view, theta), covariance)
-        omega = logistic_slope(z @ theta)
+        covariance = policy_covariance(pool, belief.theta, view.beta)
+        state = RankOne(z, belief.covariance, covariance)
+        omega = logistic_slope(z @ belief.theta)
         # m labels of a pair whose own residual has variance v tell mω/(1 + mωv), so the next one
         # adds ω/((1 + mωv)(1 + (m+1)ωv)); it is taken relative to the first, which counts ω.
         spread = 2 * self.residual * omega

@@ -1,9 +1,13 @@
 """Pairs in proportion to the weights that minimise the predicted gap, tr(C(θ) Σ_w(θ)⁻¹), at θ = 0.
 
-The criterion of Han, Goyal, Ma 2026, arXiv 2606.19607: labels act on the DPO policy through Σ_w
-alone, and C says which directions the policy feels. At θ = 0 no label is needed to compute it, and
-where rewards are weak it is nearly optimal; where they are strong, labels saturate that it counts
-on. Cost: a few sweeps of O(N K d² + N K² d), once an episode.
+Labels act on the DPO policy through Σ_w alone, and C says which directions the policy feels. At
+θ = 0 no label is needed to compute it, and where rewards are weak it is nearly optimal; where they
+are strong, labels saturate that it counts on.
+
+Family: optimal design.
+Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607.
+Assumes: A log-linear reward so weak that labels do not saturate.
+Cost: A few sweeps of O(N K d² + N K² d), once an episode.
 """
 
 from dataclasses import dataclass

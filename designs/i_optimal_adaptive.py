@@ -1,9 +1,13 @@
 """Pairs that minimise the predicted gap, re-optimised every round at the current estimate.
 
-tr(C(θ̂) A⁻¹) with A = λI + Σ w z zᵀ over the labels already bought and those of the round (Han,
-Goyal, Ma 2026, arXiv 2606.19607). Unlike ``i-optimal-two-stage`` it has no pilot: it trusts the
-estimate from the first labels on, which a wrong model or few labels can mislead.
-Cost: one DPO fit and a few sweeps of O(N K d² + N K² d) a round.
+tr(C(θ̂) A⁻¹) with A = λI + Σ w z zᵀ over the labels already bought and those of the round. Unlike
+``i-optimal-two-stage`` it has no pilot.
+
+Family: optimal design.
+Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607.
+Assumes: A log-linear reward, and an estimate to be trusted from the first labels on, which a wrong
+    model or few labels can mislead.
+Cost: One DPO fit and a few sweeps of O(N K d² + N K² d) a round.
 """
 
 from dataclasses import dataclass

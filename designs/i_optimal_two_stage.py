@@ -1,9 +1,13 @@
 """Pairs that minimise the predicted gap at what the labels so far say of θ.
 
-As ``i-optimal`` (Han, Goyal, Ma 2026, arXiv 2606.19607), but only a pilot share of the labels is
-bought at θ = 0; after it every round minimises tr(C(θ̂) Σ(θ̂)⁻¹) anew at the current estimate θ̂,
-counting the labels already bought. Knowing θ matters most where rewards are strong.
-Cost: one DPO fit and a few sweeps of O(N K d² + N K² d) a round.
+As ``i-optimal``, but only a pilot share of the labels is bought at θ = 0; after it every round
+minimises tr(C(θ̂) Σ(θ̂)⁻¹) anew at the current estimate θ̂, counting the labels already bought.
+Knowing θ matters most where rewards are strong.
+
+Family: optimal design.
+Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607.
+Assumes: A log-linear reward, and that the pilot's labels are enough to estimate it.
+Cost: One DPO fit and a few sweeps of O(N K d² + N K² d) a round.
 """
 
 from dataclasses import dataclass

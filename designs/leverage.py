@@ -1,13 +1,22 @@
-"""The pairs of largest leverage zᵀ A⁻¹ z, A = λI + Σ w z zᵀ over the labels so far.
+"""The pairs of largest leverage zᵀA⁻¹z, A = λI + Σ w z zᵀ over the labels so far.
 
-Active preference optimisation, APO (Das et al. 2024, arXiv 2402.10500), as a batch rule: the n best
-of the round at once, so a batch may ask one thing many times over.
-Cost: one DPO fit and O(N K² d) a round.
+Active preference optimisation, APO, asks the question of the prompt and the two completions whose
+‖z‖ in the norm of H⁻¹ is largest, H being A, one after the other; its practical form leaves w out
+of H. As a batch rule this takes the n best of the round at once, so a batch may ask one thing many
+times over. zᵀA⁻¹z is the posterior variance of the reward difference; w enters the past, not the
+candidate: compare ``greedy-d``.
+
+Family: optimal design.
+Source: Das, Chakraborty, Pacchiano, Chowdhury 2024, Active Preference Optimization for Sample
+    Efficient RLHF, arXiv 2402.10500.
+Assumes: A log-linear reward; that what is known least is worth most, even where its label is a
+    foregone conclusion.
+Cost: One DPO fit and O(N K² d) a round.
 """
 
 from dataclasses import dataclass
 
-from pairbench import Design, Pairs, View, difference_variance, top_pairs
+from pairbench import Design, Laplace, Pairs, View, top_pairs
 
 
 @dataclass(frozen=True)
@@ -16,4 +25,4 @@ class Leverage(Design):
 
     def select(self, view: View, n: int) -> Pairs:
         """Rank all pairs by the posterior variance of their reward difference."""
-        return top_pairs(view, difference_variance(view, view.implicit_theta()), n)
+        return top_pairs(view, Laplace().fit(view).difference_variance(), n)

@@ -1,7 +1,13 @@
 """The pairs that lie farthest apart in feature space: largest ‖φ_i − φ_j‖.
 
-A label-free diversity rule. Assumes that features are on a common scale and that far apart means
-informative, which fails where labels saturate. Cost: O(N K² d) a round.
+Labels play no part in the choice, so the pairs could all be named before the first answer.
+
+Family: diversity.
+Source: common practice, no publication of its own. At θ = 0 and A ∝ I the longest difference is the
+    pair of most information.
+Assumes: that features are on a common scale and that far apart means informative, which fails where
+    labels saturate.
+Cost: O(N K² d).
 """
 
 from dataclasses import dataclass

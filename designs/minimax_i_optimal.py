@@ -1,8 +1,13 @@
 """Pairs that minimise the largest predicted gap over draws of θ from its posterior.
 
-Minimax I-optimality (Dette, Haines, Imhof 2007): max_k tr(C(θ_k) A(θ_k)⁻¹) over draws from the
-Laplace posterior N(θ̂, A⁻¹). It guards against the least lucky draw, so it is driven by those of
-strong rewards. Cost: one DPO fit and, for each draw, some sweeps of O(N K d² + N K² d) a round.
+Minimax I-optimality: max_k tr(C(θ_k) A(θ_k)⁻¹) over draws from the Laplace posterior N(θ̂, A⁻¹). It
+guards against the least lucky draw, so it is driven by those of strong rewards.
+
+Family: optimal design.
+Source: Dette, Haines, Imhof 2007, Maximin and Bayesian Optimal Designs for Regression Models,
+    Statistica Sinica; the criterion of Han, Goyal, Ma 2026, arXiv 2606.19607.
+Assumes: A log-linear reward, and that the worst of a few draws is what to guard against.
+Cost: One DPO fit and, for each draw, some sweeps of O(N K d² + N K² d) a round.
 """
 
 from dataclasses import dataclass
@@ -10,10 +15,10 @@ from dataclasses import dataclass
 from pairbench import (
     Design,
     InvalidParameter,
+    Laplace,
     Pairs,
     View,
     check_weighing,
-    posterior_draws,
     round_weights,
     sampled_pairs,
 )
@@ -40,5 +45,6 @@ class MinimaxIOptimal(Design):
 
     def select(self, view: View, n: int) -> Pairs:
         """Optimise this round's labels over new draws."""
-        design = round_weights(view, n, "minimax-i", posterior_draws(view, self.draws), self.tol)
+        draws = Laplace().fit(view).theta_draws(self.draws, view.rng)
+        design = round_weights(view, n, "minimax-i", draws, self.tol)
         return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)

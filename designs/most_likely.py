@@ -1,7 +1,12 @@
 """The two completions that the reference policy finds most likely.
 
-Compares what the policy would say anyway. Assumes that π_ref's modes are where the optimum differs
-from it. Cost: O(N K log K) a round.
+Compares what the policy would say before any training: argmax over pairs of π_ref(i) π_ref(j).
+Prompts take turns, and from the second turn on the same question is asked again.
+
+Family: plain.
+Source: common practice, no publication of its own: two greedy or beam-search answers are compared.
+Assumes: that π_ref's modes are where the optimum differs from it.
+Cost: O(N K log K).
 """
 
 from dataclasses import dataclass
@@ -15,5 +20,5 @@ class MostLikely(Design):
 
     def select(self, view: View, n: int) -> Pairs:
         """Rank by log π_ref; take the prompts that were asked least often."""
-        ranked = ranked_completions(view, view.pool.log_ref)
-        return over_prompts(view, ranked[:, 0], ranked[:, 1], n)
+        ranked = ranked_completions(view.pool, view.pool.log_ref, view.rng)
+        return over_prompts(view, lambda: (ranked[:, 0], ranked[:, 1]), n)

@@ -1,7 +1,14 @@
 """Control: the weights that minimise the predicted gap at θ*, which it is told.
 
-What a design of this kind could reach if it knew the answer (Han, Goyal, Ma 2026, arXiv
-2606.19607). Shown in tables, never ranked. Cost: a few sweeps of O(N K d² + N K² d) a round.
+tr(C(θ*) M(w)⁻¹), M(w) the information of a round's labels with weights w over pairs, of the labels
+already bought and of the ridge: what a design of this kind could reach if it knew the answer. Shown
+in tables, never ranked. With few labels it is no upper bound, see docs/optimal-designs.md.
+
+Family: control.
+Source: Han, Goyal, Ma 2026, "Which Pairs to Compare for LLM Post-Training?", arXiv 2606.19607, for
+    the criterion.
+Assumes: θ*, and that labels follow the log-linear model.
+Cost: a few sweeps of O(N K d² + N K² d).
 """
 
 from dataclasses import dataclass

@@ -3,24 +3,28 @@
 p̄ = E σ(Δ) over the Laplace posterior of Δ ~ N(Δ̂, s²), by MacKay's approximation
 σ(Δ̂ / √(1 + π s²/8)) (MacKay 1992). Unlike the smallest gap it prefers, of two pairs with the same
 Δ̂, the one that is known less; like it, it confuses what is unknown with what is a coin toss.
-Cost: one DPO fit and O(N K² d) a round.
+
+Family: uncertainty.
+Source: Lewis and Gale 1994, A Sequential Algorithm for Training Text Classifiers; MacKay 1992, The
+    Evidence Framework Applied to Classification Networks, for p̄.
+Assumes: that a label that is hard to predict teaches. A coin toss is hard to predict and teaches
+    nothing, so it spends labels on near duplicates.
+Cost: one fit and O(N K² d) a round.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Design, Pairs, View, difference_variance, top_pairs
+from pairbench import BeliefDesign, Pairs, View, top_pairs
 
 
 @dataclass(frozen=True)
-class Uncertainty(Design):
+class Uncertainty(BeliefDesign):
     """The n pairs of most uncertain predicted label not asked before; random at first."""
 
     def select(self, view: View, n: int) -> Pairs:
         """Rank all pairs by |logit p̄|, of which the entropy is a falling function."""
-        theta = view.implicit_theta()
-        reward = view.pool.phi @ theta
-        delta = reward[:, :, None] - reward[:, None, :]
-        logit = delta / np.sqrt(1 + np.pi / 8 * difference_variance(view, theta))
+        belief = self.belief(view)
+        logit = belief.differences() / np.sqrt(1 + np.pi / 8 * belief.difference_variance())
         return top_pairs(view, -np.abs(logit), n)

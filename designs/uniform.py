@@ -1,7 +1,14 @@
 """Uniform over all pairs of the pool: what every other design is compared with.
 
-Each label's pair is drawn independently, which is the sampling that the theory speaks of
-(Han, Goyal, Ma 2026, arXiv 2606.19607). Assumes nothing. Cost: O(n log N) a round.
+Each label's pair is drawn independently, which is the sampling that the theory speaks of. Prompts
+with more completions have more pairs, and get more labels; ``uniform-prompts`` treats prompts
+alike.
+
+Family: plain.
+Source: common practice; as the reference design in Han, Goyal, Ma 2026, "Which Pairs to Compare for
+    LLM Post-Training?", arXiv 2606.19607.
+Assumes: nothing.
+Cost: O(n log N).
 """
 
 from dataclasses import dataclass

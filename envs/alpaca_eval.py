@@ -22,10 +22,10 @@ from pairbench import (
     BradleyTerry,
     Environment,
     InvalidParameter,
-    LogLinearDPO,
     Pool,
     Truth,
     World,
+    make_trainer,
     register_env,
 )
 from pairbench.data import Arrays, Dataset, entry, load, register_dataset
@@ -78,7 +78,9 @@ class AlpacaEval57(Environment):
     - ``residual``: take out of the reward what log length explains within prompts, by least squares
       on the training prompts: a harder target.
     - ``beta``: β, reward units per nat.
-    - ``ridge``: λ of the DPO fit.
+    - ``ridge``: λ of the fit.
+    - ``trainer``: what turns labels into a policy, see :func:`pairbench.make_trainer`. Predictions
+      and the design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
@@ -87,12 +89,13 @@ class AlpacaEval57(Environment):
     residual: bool = False
     beta: float = 1.0
     ridge: float = 1.0
+    trainer: str = "dpo"
 
     def __post_init__(self) -> None:
         for name in ("temperature", "beta"):
             if not (np.isfinite(value := getattr(self, name)) and value > 0):
                 raise InvalidParameter(f"{name} must be positive and finite, got {value}.")
-        LogLinearDPO(self.ridge)  # says so if it cannot be
+        make_trainer(self.trainer, self.ridge)  # says so if it cannot be
 
     def data_digest(self) -> str:
         """SHA-256 of the pool file."""
@@ -124,7 +127,7 @@ class AlpacaEval57(Environment):
             held_out=other,
             truth=truth,
             oracle=BradleyTerry(truth.rewards, seed),
-            trainer=LogLinearDPO(self.ridge),
+            trainer=make_trainer(self.trainer, self.ridge),
             beta=self.beta,
         )
 

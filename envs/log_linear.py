@@ -17,10 +17,10 @@ from pairbench import (
     BradleyTerry,
     Environment,
     InvalidParameter,
-    LogLinearDPO,
     Pool,
     Truth,
     World,
+    make_trainer,
     register_env,
 )
 
@@ -52,9 +52,14 @@ class LogLinear(Environment):
     - ``misspecification``: the standard deviation of a part of r* that no feature explains, reward
       units.
     - ``missing``: the share of completions, beyond each prompt's first two, that do not exist.
+    - ``score_noise``: where given, the pool to choose from comes with external scores
+      (``pool.scores``), such as a reward model's: r* plus noise of this standard deviation, reward
+      units. Nothing else of the world changes.
     - ``beta``: β, reward units per nat.
-    - ``ridge``: λ of the DPO fit. Features have E‖φ‖² = 1, so λ is the inverse of the variance that
-      the fit expects of rewards; the default is that of the default ``reward_scale``.
+    - ``ridge``: λ of the fit. Features have E‖φ‖² = 1, so λ is the inverse of the variance that the
+      fit expects of rewards; the default is that of the default ``reward_scale``.
+    - ``trainer``: what turns labels into a policy, see :func:`pairbench.make_trainer`. The known
+      optimum, predictions and the design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
@@ -71,8 +76,10 @@ class LogLinear(Environment):
     sharpness: float = 0.5
     misspecification: float = 0.0
     missing: float = 0.0
+    score_noise: float | None = None
     beta: float = 1.0
     ridge: float = 0.25
+    trainer: str = "dpo"
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -87,6 +94,11 @@ class LogLinear(Environment):
         for name in ("reward_scale", "decay", "skew", "sharpness", "misspecification"):
             if not (np.isfinite(value := getattr(self, name)) and value >= 0):
                 raise InvalidParameter(f"{name} must be a finite number, 0 or more, got {value}.")
+        if self.score_noise is not None and not 0 <= self.score_noise < np.inf:
+            raise InvalidParameter(
+                "score_noise must be a finite number, 0 or more, or None for a pool without "
+                f"scores, got {self.score_noise}."
+            )
         for name in ("duplicates", "missing"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise InvalidParameter(f"{name} is a share, 0 to 1, got {value}.")
@@ -97,10 +109,10 @@ class LogLinear(Environment):
             )
         if not (np.isfinite(self.beta) and self.beta > 0):
             raise InvalidParameter(f"beta must be positive and finite, got {self.beta}.")
-        LogLinearDPO(self.ridge)  # says so if it cannot be
+        make_trainer(self.trainer, self.ridge)  # says so if it cannot be
 
     def world(self, seed: int) -> World:
-        """Draw θ*, the pool, and the held-out pool, in this order."""
+        """Draw θ*, the pool, the held-out pool, and the noise of the scores, in this order."""
         rng = np.random.default_rng(seed)
         # Each cluster has a block of features of its own.
         block = np.arange(self.dim) * self.clusters // self.dim
@@ -111,12 +123,15 @@ class LogLinear(Environment):
         theta *= self.reward_scale / _block_norm(theta * scale, block)
         pool, rewards = self._pool(rng, self.prompts, scale, theta, block)
         held_out, held_out_rewards = self._pool(rng, self.held_out_prompts, scale, theta, block)
+        if self.score_noise is not None:
+            noise = self.score_noise * rng.normal(size=rewards.shape)
+            pool = pool.with_scores(rewards + noise)
         return World(
             pool=pool,
             held_out=held_out,
             truth=Truth(rewards, held_out_rewards, None if self.misspecification else theta),
             oracle=BradleyTerry(rewards, seed),
-            trainer=LogLinearDPO(self.ridge),
+            trainer=make_trainer(self.trainer, self.ridge),
             beta=self.beta,
         )
 

@@ -30,8 +30,8 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     """Buy labels for pairs of completions, round by round.
 
     **Description.** A world is drawn from the seed. In each round the agent asks a batch of
-    questions, the oracle answers, the trainer fits a policy by DPO to all answers so far, and the
-    policy is scored.
+    questions, the oracle answers, the trainer fits a policy (by DPO, unless the environment names
+    another trainer) to all answers so far, and the policy is scored.
 
     **Action space.** ``MultiDiscrete``, ``(n, 3)`` rows ``(prompt, first, second)``, n being the
     largest batch of the schedule. Of the rows that are a question (two different valid

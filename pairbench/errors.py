@@ -27,6 +27,10 @@ class BudgetExceeded(InvalidPairs):
     """A design asked for more labels than are left."""
 
 
+class ReadOnlyView(InvalidPairs):
+    """A design tried to write into its view."""
+
+
 class InvalidParameter(PairbenchError, ValueError):
     """A parameter of a design, an environment or a run that cannot be used."""
 
@@ -69,6 +73,14 @@ class UnknownDesign(UnknownName):
 
 class UnknownEnvironment(UnknownName):
     """No environment of that id."""
+
+
+class UnknownEstimator(UnknownName):
+    """No estimator of that name."""
+
+
+class UnknownTrainer(UnknownName):
+    """No trainer has this name."""
 
 
 class UnknownBoard(UnknownName):

@@ -141,10 +141,15 @@ def content(module: ModuleType, kind: type, attribute: str | None) -> Factory:
     return next(iter(found.values()))
 
 
-def source_digest(factory: Factory) -> str | None:
-    """SHA-256 of the file that defines a design or an environment; None for what is typed in."""
+def source_file(factory: Factory) -> str | None:
+    """The file that defines a design or an environment; None for what is typed in."""
     try:
-        path = inspect.getsourcefile(factory)
+        return inspect.getsourcefile(factory)
     except TypeError:  # a class of an interactive session
-        path = None
+        return None
+
+
+def source_digest(factory: Factory) -> str | None:
+    """SHA-256 of that file."""
+    path = source_file(factory)
     return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -35,6 +35,8 @@ class Pool:
         valid: ``(n_prompts, n_completions)`` bool; a prompt may have fewer completions than others.
         prompt_weights: ρ, ``(n_prompts,)``, summing to one.
         texts: the completions' texts, one tuple for each prompt, where they are known.
+        scores: what somebody else thinks of the completions, such as a reward model, where that is
+            known, ``(n_prompts, n_completions)`` reward units; 0 where not valid.
     """
 
     features: NDArray[np.float32]
@@ -43,6 +45,7 @@ class Pool:
     valid: NDArray[np.bool_]
     prompt_weights: NDArray[np.float64]
     texts: tuple[tuple[str, ...], ...] | None
+    scores: NDArray[np.float64] | None
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Pool:
         valid: ArrayLike | None = None,
         prompt_weights: ArrayLike | None = None,
         texts: Sequence[Sequence[str]] | None = None,
+        scores: ArrayLike | None = None,
     ) -> None:
         """Check the arrays, fill in what is missing, and freeze them.
 
@@ -64,6 +68,7 @@ class Pool:
             valid: ``(N, K)`` bool; all if not given.
             prompt_weights: ``(N,)``, positive; equal if not given.
             texts: N sequences of K texts.
+            scores: ``(N, K)`` reward units, finite where valid.
 
         Raises:
             InvalidPool: If shapes disagree, numbers are not finite, or a prompt has fewer than two
@@ -113,6 +118,15 @@ class Pool:
             len(texts) != n or any(isinstance(row, str) or len(row) != k for row in texts)
         ):
             raise InvalidPool(f"texts must be {n} sequences of {k} texts, as features has them.")
+        if scores is not None:
+            scores = _shaped("scores", scores, (n, k))
+            if (bad := np.flatnonzero((~np.isfinite(scores) & mask).any(axis=1))).size:
+                raise InvalidPool(
+                    f"scores must be finite where valid; {_those('prompt', bad)} of {n} hold other "
+                    "values. Mend them, or mark those completions as not valid."
+                )
+            scores = frozen_array(np.where(mask, scores, 0.0))
+        object.__setattr__(self, "scores", scores)
         for name, array in (
             ("log_ref", ref),
             ("lengths", tokens.astype(np.int64)),
@@ -192,7 +206,8 @@ class Pool:
         """φ A in float64, ``(N, K)`` for a vector A ``(d,)``, ``(N, K, m)`` for ``(d, m)``."""
         if not isinstance(self.features, np.memmap):
             return self.phi @ matrix
-        parts = [self.block(prompts) @ matrix for prompts, _ in self.tiles()]
+        blocks = [prompts for prompts, rows in self.tiles() if rows.start == 0]
+        parts = [self.block(prompts) @ matrix for prompts in blocks]
         return np.concatenate(parts)
 
     def subset(self, prompts: ArrayLike) -> "Pool":
@@ -209,6 +224,19 @@ class Pool:
             valid=self.valid[index],
             prompt_weights=self.prompt_weights[index],
             texts=None if self.texts is None else [self.texts[i] for i in index],
+            scores=None if self.scores is None else self.scores[index],
+        )
+
+    def with_scores(self, scores: ArrayLike) -> "Pool":
+        """The same pool with these external scores, ``(N, K)`` reward units, finite where valid."""
+        return Pool(
+            self.features,
+            log_ref=np.where(self.valid, self.log_ref, 0.0),
+            lengths=self.lengths,
+            valid=self.valid,
+            prompt_weights=self.prompt_weights,
+            texts=self.texts,
+            scores=scores,
         )
 
     def differences(self, pairs: Pairs) -> NDArray[np.float64]:
@@ -238,18 +266,57 @@ class Pool:
         return proper
 
 
-def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the design") -> Pairs:
-    """A design's answer as an ``(n, 3)`` int64 array of proper pairs, or a clear error.
+def pair_numbers(pool: Pool, pairs: Pairs) -> NDArray[np.int64]:
+    """Each pair's place in ``np.argwhere(pool.pair_mask)``, ``(m,)``, whichever way round it is.
+
+    Args:
+        pool: the pool that the pairs point into.
+        pairs: ``(m, 3)``.
+    """
+    prompt, first, second = pairs.T
+    before, place = _pair_places(pool)
+    i, j = np.sort([place[prompt, first], place[prompt, second]], axis=0)
+    size = pool.valid.sum(axis=1)[prompt]
+    numbers: NDArray[np.int64] = before[prompt] + i * (2 * size - i - 1) // 2 + j - i - 1
+    return numbers
+
+
+def numbered_pairs(pool: Pool, numbers: NDArray[np.int64]) -> Pairs:
+    """The pairs of these numbers, ``(m, 3)`` with ``first < second``; see :func:`pair_numbers`.
+
+    No list of all pairs is made.
+
+    Args:
+        pool: the pool.
+        numbers: ``(m,)``, 0 to ``pool.n_pairs`` − 1.
+    """
+    before, _ = _pair_places(pool)
+    prompt = np.searchsorted(before, numbers, side="right") - 1
+    size = pool.valid.sum(axis=1)
+    # Counted from the last pair, the rows of the triangle hold 1, 2, 3 … pairs.
+    left = size[prompt] * (size[prompt] - 1) // 2 - 1 - (numbers - before[prompt])
+    row = (np.sqrt(8 * left + 1).astype(np.int64) - 1) // 2
+    i = size[prompt] - 2 - row
+    j = size[prompt] - 1 - (left - row * (row + 1) // 2)
+    return np.stack([prompt, pool.valid_first[prompt, i], pool.valid_first[prompt, j]], axis=1)
+
+
+def _pair_places(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many pairs come before each prompt's, and each completion's place among the valid."""
+    size = pool.valid.sum(axis=1)
+    before = np.concatenate([[0], np.cumsum(size * (size - 1) // 2)[:-1]])
+    return before, np.cumsum(pool.valid, axis=1) - 1
+
+
+def integer_rows(answer: object, asker: str = "the design") -> NDArray[np.integer[Any]]:
+    """A design's answer as an ``(n, 3)`` array of integers, or a clear error.
 
     Args:
         answer: what the design returned.
-        pool: the pool that it was to choose from.
-        limit: the number of labels that it may buy.
         asker: its name, for the message.
 
     Raises:
-        InvalidPairs: If the answer is no integer array ``(n, 3)``, or a row is no proper pair.
-        BudgetExceeded: If it has more than ``limit`` rows.
+        InvalidPairs: If the answer is something else.
     """
     try:
         array = np.asarray(answer)
@@ -267,11 +334,30 @@ def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the desi
             f"{asker} returned NaN or infinite indices in {bad.sum()} of {len(array)} rows; "
             "expected prompt and completion indices."
         )
-    if array.size and not np.issubdtype(array.dtype, np.integer):
+    if not array.size:
+        return np.empty((0, 3), dtype=np.int64)
+    if not np.issubdtype(array.dtype, np.integer):
         raise InvalidPairs(
             f"{asker} returned dtype {array.dtype}; expected integers: "
             "prompt and completion indices. Convert with .astype(np.int64)."
         )
+    return array
+
+
+def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the design") -> Pairs:
+    """A design's answer as an ``(n, 3)`` int64 array of proper pairs, or a clear error.
+
+    Args:
+        answer: what the design returned.
+        pool: the pool that it was to choose from.
+        limit: the number of labels that it may buy.
+        asker: its name, for the message.
+
+    Raises:
+        InvalidPairs: If the answer is no integer array ``(n, 3)``, or a row is no proper pair.
+        BudgetExceeded: If it has more than ``limit`` rows.
+    """
+    array = integer_rows(answer, asker)
     if len(array) > limit:
         raise BudgetExceeded(
             f"{asker} asked for {len(array)} pairs, where {limit} labels are left. "

@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import rfc8785
 from pydantic import TypeAdapter, ValidationError
 
+from pairbench.catalogue import KEYS, notes, parameter_notes
 from pairbench.design import Design, FunctionDesign
 from pairbench.errors import (
     InvalidParameter,
@@ -29,7 +30,9 @@ from pairbench.errors import (
     PluginError,
     UnknownDesign,
     UnknownEnvironment,
+    UnknownName,
     did_you_mean,
+    unknown,
 )
 from pairbench.plugins import (
     Factory,
@@ -42,6 +45,7 @@ from pairbench.plugins import (
     modules,
     plain_name,
     source_digest,
+    source_file,
 )
 from pairbench.world import Environment
 
@@ -141,9 +145,9 @@ def make_design(design: str | Design | Factory, **params: Any) -> Design:
         return design
     if isinstance(design, str):
         name, given = parsed(design)
-        made: Design = _made(_design_factory(name), f"design {name!r}", given | params)
+        made: Design = built(_design_factory(name), f"design {name!r}", given | params)
     else:
-        made = _made(design, "design", params)
+        made = built(design, "design", params)
     return made
 
 
@@ -164,7 +168,7 @@ def make_env(environment: str | Environment, **params: Any) -> Environment:
     if isinstance(environment, Environment):
         return environment
     name, given = parsed(environment)
-    made: Environment = _made(_environment_factory(name), f"environment {name!r}", given | params)
+    made: Environment = built(_environment_factory(name), f"environment {name!r}", given | params)
     return made
 
 
@@ -187,7 +191,7 @@ def design_spec(design: str) -> Spec:
     """
     name, given = parsed(design)
     factory = _design_factory(name)
-    made = _made(factory, f"design {name!r}", given)
+    made = built(factory, f"design {name!r}", given)
     return _spec(name, made, source_digest(factory))
 
 
@@ -199,7 +203,7 @@ def environment_spec(environment: str) -> Spec:
     """
     name, given = parsed(environment)
     factory = _environment_factory(name)
-    made: Environment = _made(factory, f"environment {name!r}", given)
+    made: Environment = built(factory, f"environment {name!r}", given)
     if not is_file(name):
         return _spec(_full_id(name), made, made.data_digest())
     parts = [part for part in (source_digest(factory), made.data_digest()) if part]
@@ -207,13 +211,41 @@ def environment_spec(environment: str) -> Spec:
 
 
 def describe_design(name: str) -> dict[str, Any]:
-    """Name, first sentence, and parameters with their defaults, for listings."""
+    """What a design says of itself, for listings; of a plugin that does not load, that.
+
+    Its ``text`` is its docstring without the closing lines, which are ``family``, ``source``,
+    ``assumes`` and ``cost`` (None where they are missing); ``about`` is what is said of its
+    ``parameters``; ``file`` is where it is defined.
+    """
     try:
-        factory = _design_factory(name)
+        return design_details(name)
     except PluginError as error:  # one broken plugin must not hide the others
-        return {"name": name, "summary": f"does not load: {error}", "parameters": {}}
+        nothing = dict.fromkeys((*KEYS, "file"))
+        told = {"summary": f"does not load: {error}", "text": "", "parameters": {}, "about": {}}
+        return {"name": name, **told, "control": False, **nothing}
+
+
+def design_details(name: str) -> dict[str, Any]:
+    """The same of a design by name or file; see :func:`describe_design`.
+
+    Raises:
+        UnknownDesign: If nothing answers to the name.
+        PluginError: If the file does not load or holds no design.
+    """
+    factory = _design_factory(name)
     module = inspect.getmodule(factory)
-    return _described(name, factory, (module and module.__doc__) or factory.__doc__)
+    said = notes((module and module.__doc__) or factory.__doc__)
+    about, parameters = parameter_notes(factory), _shown(factory)
+    return {
+        "name": name,
+        "summary": said.summary,
+        "text": said.text,
+        "parameters": parameters,
+        "about": {k: about[k] for k in parameters if k in about},
+        "control": getattr(factory, "control", False),
+        **{key: said.closing.get(key) for key in KEYS},
+        "file": source_file(factory),
+    }
 
 
 def describe_env(name: str) -> dict[str, Any]:
@@ -222,20 +254,28 @@ def describe_env(name: str) -> dict[str, Any]:
         factory = _environment_factory(name)
     except PluginError as error:
         return {"name": name, "summary": f"does not load: {error}", "parameters": {}}
-    return _described(name, factory, factory.__doc__)
+    own = _shown(factory)
+    described = {"name": name, "summary": notes(factory.__doc__).summary, "parameters": own}
+    ids = {environment: other for other, environment in _environments.items()}
+    bases = [base for base in getattr(factory, "__mro__", ())[1:] if base in ids]
+    if bases:
+        usual = _declared(bases[0])
+        described["preset_of"] = ids[bases[0]]
+        described["differs"] = {k: v for k, v in own.items() if usual.get(k, ...) != v}
+    return described
 
 
 def design_from(spec: Spec) -> Design:
     """The design that a spec describes."""
     name = spec.location or spec.name
-    made: Design = _made(_design_factory(name), f"design {name!r}", spec.params)
+    made: Design = built(_design_factory(name), f"design {name!r}", spec.params)
     return made
 
 
 def environment_from(spec: Spec) -> Environment:
     """The environment that a spec describes."""
     name = spec.location or spec.name
-    made: Environment = _made(_environment_factory(name), f"environment {name!r}", spec.params)
+    made: Environment = built(_environment_factory(name), f"environment {name!r}", spec.params)
     return made
 
 
@@ -318,7 +358,7 @@ def _full_id(name: str) -> str:
     return name if "/" in name else NAMESPACE + name
 
 
-def _made(factory: Factory, what: str, params: dict[str, Any]) -> Any:
+def built(factory: Factory, what: str, params: dict[str, Any]) -> Any:
     """Call a factory with checked parameters: a function's keywords, or a dataclass's fields."""
     is_class = inspect.isclass(factory)
     # A subclass that is not decorated itself passes for a dataclass by inheritance.
@@ -353,6 +393,41 @@ def _made(factory: Factory, what: str, params: dict[str, Any]) -> Any:
         ) from error
 
 
+def make_kind(
+    spec: str,
+    what: str,
+    package: str,
+    homes: Mapping[str, tuple[str, str]],
+    error: type[UnknownName],
+    **given: Any,
+) -> Any:
+    """One of a few kinds of thing, by name or spec: an estimator, a trainer.
+
+    Args:
+        spec: the name, with parameters as in ``"name(key=value)"``.
+        what: what kind of thing it is, for messages.
+        package: where the modules are.
+        homes: module and class of each name, imported when asked for.
+        error: what to raise for a name that is not there.
+        **given: parameters that do not stand in the spec.
+
+    Raises:
+        UnknownName: If nothing answers to the name.
+        InvalidParameter: If a parameter is unknown or has an impossible value.
+    """
+    name, params = parsed(spec)
+    if name not in homes:
+        raise unknown(error, what, name, homes)
+    if twice := sorted(params.keys() & given):
+        raise InvalidParameter(
+            f"the {twice[0]} of {what} {name!r} is {given[twice[0]]!r} already, and has no place "
+            f"in {spec!r}."
+        )
+    module, kind = homes[name]
+    factory = getattr(importlib.import_module(f"{package}.{module}"), kind)
+    return built(factory, f"{what} {name!r}", params | given)
+
+
 @lru_cache(maxsize=128)
 def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
@@ -380,17 +455,9 @@ def _spec(name: str, made: Any, source: str | None) -> Spec:
     return Spec(plain, params, source, label, location(name), getattr(made, "control", False))
 
 
-def _described(name: str, factory: Factory, doc: str | None) -> dict[str, Any]:
-    summary = " ".join((doc or "").strip().split("\n\n")[0].replace("``", "").split())
-    own = {k: None if v is _REQUIRED else v for k, v in _declared(factory).items()}
-    described: dict[str, Any] = {"name": name, "summary": summary, "parameters": own}
-    ids = {environment: other for other, environment in _environments.items()}
-    bases = [base for base in getattr(factory, "__mro__", ())[1:] if base in ids]
-    if bases:
-        described["preset_of"] = ids[bases[0]]
-        usual = _declared(bases[0])
-        described["differs"] = {k: v for k, v in own.items() if usual.get(k, ...) != v}
-    return described
+def _shown(factory: Factory) -> dict[str, Any]:
+    """The parameters with their defaults as listings have them, None where there is none."""
+    return {k: None if v is _REQUIRED else v for k, v in _declared(factory).items()}
 
 
 def _declared(factory: Factory) -> dict[str, Any]:

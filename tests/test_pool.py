@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool
-from pairbench.pool import Pool, checked_pairs, frozen_array, repeats
+from pairbench.pool import (
+    Pool,
+    checked_pairs,
+    frozen_array,
+    integer_rows,
+    numbered_pairs,
+    pair_numbers,
+    repeats,
+)
 
 ARRAYS = ("features", "log_ref", "lengths", "valid", "prompt_weights", "phi", "pair_mask")
 ONES = np.ones((2, 3, 2))
@@ -54,6 +62,18 @@ def with_value(array: NDArray[Any], place: tuple[int, ...], value: float) -> NDA
         (ONES, {"prompt_weights": [1.0, np.nan]}, r"prompt_weights must be positive and finite"),
         (ONES, {"prompt_weights": [1.0, np.inf]}, r"prompt_weights must be positive and finite"),
         (ONES, {"prompt_weights": np.ones(3)}, r"prompt_weights must have shape \(2,\)"),
+        (ONES, {"scores": np.zeros((3, 2))}, r"scores must have shape \(2, 3\) .*, got \(3, 2\)"),
+        (ONES, {"scores": np.zeros(3)}, r"scores must have shape \(2, 3\) .*, got \(3,\)"),
+        (
+            ONES,
+            {"scores": with_value(ZEROS, (1, 1), np.nan)},
+            r"scores must be finite .* \(1\) of 2",
+        ),
+        (
+            ONES,
+            {"scores": with_value(ZEROS, (0, 2), -np.inf)},
+            r"scores must be finite where valid",
+        ),
         (ONES, {"texts": [["a", "b", "c"]]}, r"texts must be 2 sequences of 3 texts"),
         (ONES, {"texts": [["a", "b", "c"], ["a", "b"]]}, r"texts must be 2 sequences of 3 texts"),
     ],
@@ -72,6 +92,7 @@ def test_what_is_not_given_is_uniform() -> None:
     np.testing.assert_allclose(pool.prompt_weights, 0.5)
     assert pool.valid.all()
     assert pool.texts is None
+    assert pool.scores is None
     assert (pool.n_prompts, pool.n_completions, pool.dim, pool.n_pairs) == (2, 3, 2, 6)
 
 
@@ -87,11 +108,17 @@ def test_a_ragged_pool_zeroes_what_is_not_there() -> None:
     valid = np.array([[True, False, True], [True, True, True]])
     nowhere = np.where(valid, 2.0, np.nan)
     pool = Pool(
-        np.repeat(nowhere[:, :, None], 2, axis=2), log_ref=nowhere, lengths=nowhere, valid=valid
+        np.repeat(nowhere[:, :, None], 2, axis=2),
+        log_ref=nowhere,
+        lengths=nowhere,
+        valid=valid,
+        scores=nowhere,
     )
     np.testing.assert_array_equal(pool.features[0, 1], 0)
     assert pool.log_ref[0, 1] == -np.inf
     assert pool.lengths[0, 1] == 0
+    assert pool.scores is not None
+    np.testing.assert_array_equal(pool.scores, np.where(valid, 2.0, 0.0))
     np.testing.assert_allclose(pool.log_ref[0, [0, 2]], -np.log(2))
     assert pool.n_pairs == 1 + 3
     np.testing.assert_array_equal(
@@ -116,6 +143,39 @@ def test_no_array_of_a_pool_can_be_written_to(make_pool: Callable[..., Pool], na
         array.flags.writeable = True
     with pytest.raises(ValueError, match="WRITEABLE"):
         array.setflags(write=True)
+
+
+def test_scores_cannot_be_written_to(make_pool: Callable[..., Pool]) -> None:
+    scores = np.ones((5, 4))
+    pool = make_pool().with_scores(scores)
+    scores[:] = 7
+    assert pool.scores is not None
+    np.testing.assert_array_equal(pool.scores, 1)
+    assert pool.scores.dtype == np.float64
+    with pytest.raises(ValueError, match="read-only"):
+        pool.scores[...] = 0
+
+
+def test_a_pool_with_scores_is_otherwise_the_same(make_pool: Callable[..., Pool]) -> None:
+    whole = make_pool(ragged=True, weighted=True)
+    texts = [[f"{i} {j}" for j in range(4)] for i in range(5)]
+    pool = Pool(
+        whole.features,
+        log_ref=np.where(whole.valid, whole.log_ref, 0),
+        lengths=whole.lengths,
+        valid=whole.valid,
+        prompt_weights=whole.prompt_weights,
+        texts=texts,
+    )
+    scored = pool.with_scores(np.where(pool.valid, 3.0, np.nan))
+    np.testing.assert_array_equal(scored.scores, np.where(pool.valid, 3.0, 0.0))
+    for name in ("features", "lengths", "valid", "texts"):
+        np.testing.assert_array_equal(getattr(scored, name), getattr(pool, name))
+    for name in ("log_ref", "prompt_weights"):
+        np.testing.assert_allclose(getattr(scored, name), getattr(pool, name), atol=1e-14)
+    assert pool.scores is None
+    with pytest.raises(InvalidPool, match="scores must have shape"):
+        pool.with_scores(np.ones(3))
 
 
 def test_no_attribute_of_a_pool_can_be_set(make_pool: Callable[..., Pool]) -> None:
@@ -152,9 +212,10 @@ def test_a_subset_keeps_its_prompts_and_renormalises_their_weights(
         valid=whole.valid,
         prompt_weights=whole.prompt_weights,
         texts=texts,
+        scores=np.arange(20).reshape(5, 4),
     )
     part, index = pool.subset(chosen), np.arange(5)[np.asarray(chosen)]
-    for name in ("features", "lengths", "valid"):
+    for name in ("features", "lengths", "valid", "scores"):
         np.testing.assert_array_equal(getattr(part, name), getattr(pool, name)[index])
     np.testing.assert_allclose(part.log_ref, pool.log_ref[index], atol=1e-14)
     share = pool.prompt_weights[index]
@@ -241,6 +302,18 @@ def test_a_good_answer_comes_back_as_int64(answer: object) -> None:
     np.testing.assert_array_equal(pairs, [[0, 2, 1], [1, 0, 1]])
 
 
+@pytest.mark.parametrize("answer", [[], (), np.empty((0, 3))])
+def test_no_rows_are_rows_too(answer: object) -> None:
+    assert integer_rows(answer).shape == (0, 3)
+    assert np.issubdtype(integer_rows(answer).dtype, np.integer)
+
+
+def test_rows_need_not_be_pairs() -> None:
+    np.testing.assert_array_equal(integer_rows([[-5, 0, 0]]), [[-5, 0, 0]])
+    with pytest.raises(InvalidPairs, match=r"^mine returned shape \(3,\)"):
+        integer_rows([0, 0, 1], "mine")
+
+
 def test_an_empty_answer_buys_nothing() -> None:
     pairs = checked_pairs(np.empty((0, 3)), Pool(np.ones((2, 3, 1))), 0)
     assert pairs.shape == (0, 3)
@@ -275,6 +348,52 @@ def test_repeats_counts_as_plain_python_does(
         np.array(now, dtype=np.int64).reshape(-1, 3), np.array(past, dtype=np.int64).reshape(-1, 3)
     )
     assert found.tolist() == expected
+
+
+# pair_numbers and numbered_pairs
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(2, 9), st.booleans())
+def test_pairs_are_numbered_as_the_pair_mask_lists_them(
+    make_pool: Callable[..., Pool], seed: int, prompts: int, completions: int, ragged: bool
+) -> None:
+    pool = make_pool(seed, prompts, completions, ragged=ragged)
+    listed = np.argwhere(pool.pair_mask)
+    numbers = np.arange(pool.n_pairs)
+    np.testing.assert_array_equal(numbered_pairs(pool, numbers), listed)
+    np.testing.assert_array_equal(pair_numbers(pool, listed), numbers)
+    np.testing.assert_array_equal(pair_numbers(pool, listed[:, [0, 2, 1]]), numbers)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 10**6), max_size=30))
+def test_numbers_may_come_in_any_order_and_again(
+    make_pool: Callable[..., Pool], seed: int, drawn: list[int]
+) -> None:
+    pool = make_pool(seed, 4, 5, ragged=True)
+    numbers = np.array(drawn, dtype=np.int64) % pool.n_pairs
+    pairs = numbered_pairs(pool, numbers)
+    assert pairs.shape == (len(drawn), 3)
+    assert pairs.dtype == np.int64
+    np.testing.assert_array_equal(pairs, np.argwhere(pool.pair_mask)[numbers].reshape(-1, 3))
+    np.testing.assert_array_equal(pair_numbers(pool, pairs), numbers)
+
+
+def test_pairs_of_a_wide_pool_are_numbered_without_a_list_of_them() -> None:
+    size = 30_000
+    pool = Pool(np.zeros((3, size, 1)))
+    each = size * (size - 1) // 2
+    ends = np.array([0, size - 2, size - 1, each - 1, each, 3 * each - 1])
+    expected = [
+        [0, 0, 1],
+        [0, 0, size - 1],
+        [0, 1, 2],
+        [0, size - 2, size - 1],
+        [1, 0, 1],
+        [2, size - 2, size - 1],
+    ]
+    np.testing.assert_array_equal(numbered_pairs(pool, ends), expected)
+    numbers = np.random.default_rng(0).integers(pool.n_pairs, size=10_000)
+    np.testing.assert_array_equal(pair_numbers(pool, numbered_pairs(pool, numbers)), numbers)
 
 
 MakeMapped = Callable[..., np.memmap[Any, Any]]
@@ -350,6 +469,14 @@ def test_differences_and_projections_are_those_of_the_features(
         found = pool.project(matrix)
         np.testing.assert_allclose(found, features.astype(np.float64) @ matrix, rtol=1e-12)
         assert found.dtype == np.float64
+
+
+def test_mapped_prompts_too_wide_for_a_tile_are_projected_once(make_mapped: MakeMapped) -> None:
+    features = np.random.default_rng(0).normal(size=(2, 3000, 2)).astype(np.float32)
+    pool = Pool(make_mapped(features))
+    assert any(rows.start for _, rows in pool.tiles()), "no prompt was divided"
+    vector = np.array([1.0, -2.0])
+    np.testing.assert_allclose(pool.project(vector), features.astype(np.float64) @ vector)
 
 
 @given(

@@ -17,8 +17,9 @@ from pairbench.annotation.content import QUESTION
 from pairbench.annotation.labels import Label
 from pairbench.annotation.pools import Corpus
 from pairbench.budget import Ledger
-from pairbench.design import Design, View, posterior_precision
+from pairbench.design import Design, View
 from pairbench.errors import InvalidPairs, InvalidParameter
+from pairbench.estimators import Laplace
 from pairbench.information import (
     RankOne,
     label_information,
@@ -205,9 +206,9 @@ def select_pairs(
     if not len(chosen):
         raise InvalidPairs(f"design {name!r} returned no pairs, where {budget} labels are to buy.")
     took = perf_counter() - start
-    theta = view.implicit_theta()
+    belief = Laplace().fit(view)
+    theta, precision = belief.theta, belief.precision
     covariance = policy_covariance(pool, theta, beta)
-    precision = posterior_precision(view, theta)
     start = perf_counter()
     ordered, falls = _in_order(pool, chosen, theta, precision, covariance)
     # From the end, where it is computed afresh: so rounding does not pile up.

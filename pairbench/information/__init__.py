@@ -7,17 +7,30 @@ from pairbench.information.fisher import (
     robust_gap,
     uniform_information,
 )
+from pairbench.information.forecast import (
+    LabelForecast,
+    gaussian_forecast,
+    label_entropy,
+    sampled_forecast,
+)
 from pairbench.information.greedy import greedy_pairs
+from pairbench.information.joint_labels import JointLabels, shared_information
 from pairbench.information.laplacian import pair_forms, pair_gram
+from pairbench.information.neighbours import NeighbourEntropy
 from pairbench.information.optimal import OptimalDesign, optimal_weights
 from pairbench.information.rank_one import RankOne
 from pairbench.information.rounding import rounded_pairs
 from pairbench.training.log_linear import logistic_slope
 
 __all__ = [
+    "JointLabels",
+    "LabelForecast",
+    "NeighbourEntropy",
     "OptimalDesign",
     "RankOne",
+    "gaussian_forecast",
     "greedy_pairs",
+    "label_entropy",
     "label_information",
     "logistic_slope",
     "optimal_weights",
@@ -27,5 +40,7 @@ __all__ = [
     "predicted_gap",
     "robust_gap",
     "rounded_pairs",
+    "sampled_forecast",
+    "shared_information",
     "uniform_information",
 ]

@@ -5,8 +5,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pairbench.errors import UnknownTrainer
 from pairbench.policies import Policy
 from pairbench.pool import Pairs, Pool
+
+_HOMES = {
+    "dpo": ("log_linear", "LogLinearDPO"),
+    "selm": ("optimistic", "LogLinearSELM"),
+    "xpo": ("optimistic", "LogLinearXPO"),
+}
 
 
 class Trainer(Protocol):
@@ -25,3 +32,22 @@ class Trainer(Protocol):
             pairs: ``(n, 3)``.
             labels: ``(n,)`` in [0, 1], NaN where the question was not answered.
         """
+
+
+def make_trainer(trainer: str, ridge: float) -> Trainer:
+    """A trainer of the log-linear policy by name or spec.
+
+    Args:
+        trainer: ``"dpo"``, ``"selm"`` or ``"xpo"``, with parameters as in ``"xpo(alpha=0.01)"``.
+        ridge: λ, which belongs to the environment.
+
+    Raises:
+        UnknownTrainer: If nothing answers to the name.
+        InvalidParameter: If a parameter is unknown or has an impossible value.
+    """
+    from pairbench.registry import make_kind
+
+    made: Trainer = make_kind(
+        trainer, "trainer", "pairbench.training", _HOMES, UnknownTrainer, ridge=ridge
+    )
+    return made

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pairbench import InvalidParameter, PairEnv, World, data, make_env
+from pairbench import (
+    InvalidParameter,
+    LogLinearDPO,
+    LogLinearXPO,
+    PairEnv,
+    World,
+    data,
+    make_env,
+)
 from pairbench.errors import InvalidData
 from pairbench.features import STYLE_NAMES, style_features
 
@@ -212,6 +220,11 @@ def test_the_residual_reward_owes_nothing_to_length(arrays: data.Arrays) -> None
     assert abs(after) < 1e-9 * np.sum(length**2) < abs(before)
 
 
+def test_the_trainer_is_a_parameter(arrays: data.Arrays) -> None:
+    assert make_env(ID).world(0).trainer == LogLinearDPO(1.0)
+    assert make_env(ID, trainer="xpo", ridge=2.0).world(0).trainer == LogLinearXPO(2.0)
+
+
 def test_an_episode_can_be_played_on_it(arrays: data.Arrays) -> None:
     env = PairEnv(ID, budgets=(10, 30))
     observation, _ = env.reset(seed=0)
@@ -235,6 +248,7 @@ def test_an_episode_can_be_played_on_it(arrays: data.Arrays) -> None:
         ({"beta": 0}, "beta must be positive and finite"),
         ({"beta": np.inf}, "beta must be positive and finite"),
         ({"ridge": 0}, "ridge must be positive and finite"),
+        ({"trainer": "xpo(alhpa=1)"}, "no parameter 'alhpa'. Did you mean 'alpha'"),
         ({"residual": "perhaps"}, "residual: .* got 'perhaps'"),
         ({"temprature": 1}, "no parameter 'temprature'. Did you mean 'temperature'"),
     ],

@@ -1,11 +1,21 @@
+import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest
 
-from pairbench import InvalidParameter, World, make_env
+from pairbench import (
+    InvalidParameter,
+    LogLinearDPO,
+    LogLinearSELM,
+    PairEnv,
+    World,
+    make_env,
+    play,
+)
+from pairbench.errors import UnknownTrainer
 from pairbench.information import policy_covariance, predicted_gap
 from pairbench.information.fisher import trace_criterion, uniform_information
 from pairbench.registry import environment_ids
@@ -173,6 +183,58 @@ def test_missing_completions_are_missing_beyond_the_first_two() -> None:
     np.testing.assert_array_equal(world("LogLinear", missing=1.0).pool.valid.sum(axis=1), 2)
 
 
+@pytest.mark.parametrize("name", ["Isotropic", "NearDuplicates", "LogLinear"])
+def test_scores_are_the_reward_with_noise_and_change_nothing_else(name: str) -> None:
+    params = {"missing": 0.3} if name == "LogLinear" else {}
+    plain = world(name, 3, **params)
+    scored = world(name, 3, score_noise=0.5, prompts=100, **params)
+    assert plain.pool.scores is plain.held_out.scores is scored.held_out.scores is None
+    for pool, same in ((plain.pool, scored.pool), (plain.held_out, scored.held_out)):
+        for array in ("features", "lengths", "valid"):
+            np.testing.assert_array_equal(getattr(same, array), getattr(pool, array))
+        for array in ("log_ref", "prompt_weights"):
+            np.testing.assert_allclose(getattr(same, array), getattr(pool, array), atol=1e-14)
+    np.testing.assert_array_equal(scored.truth.rewards, plain.truth.rewards)
+    np.testing.assert_array_equal(scored.truth.held_out, plain.truth.held_out)
+    asked = np.argwhere(plain.pool.pair_mask)[:300]
+    zero = np.zeros(len(asked), dtype=np.int64)
+    labels = [w.oracle.label(asked, zero) for w in (plain, scored)]
+    np.testing.assert_array_equal(labels[0], labels[1])
+    scores, valid = scored.pool.scores, scored.pool.valid
+    assert scores is not None
+    np.testing.assert_array_equal(scores[~valid], 0)
+    noise = (scores - scored.truth.rewards)[valid]
+    assert kstest(noise / 0.5, "norm").pvalue > 1e-3
+    np.testing.assert_array_equal(world(name, 3, score_noise=0.5, **params).pool.scores, scores)
+    other = world(name, 4, score_noise=0.5, **params).pool.scores
+    assert other is not None
+    assert not np.array_equal(other, scores)
+
+
+def test_scores_without_noise_are_the_reward() -> None:
+    drawn = world("Isotropic", score_noise=0)
+    np.testing.assert_array_equal(drawn.pool.scores, drawn.truth.rewards)
+
+
+# The beginnings of the SHA-256 of worlds as they have always been: the version is a promise.
+DIGESTS = {
+    "Isotropic": "e5cc025662aed715",
+    "NearDuplicates": "a8c2ee290e758da2",
+    "SkewedClusters": "74b5b3ba30623092",
+    "Misspecified": "783c00e204bbbd11",
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_worlds_are_what_they_were(name: str) -> None:
+    drawn = world(name, 7)
+    # Rewards are rounded, since their last digits depend on the machine.
+    digest = hashlib.sha256(np.round(drawn.truth.held_out, 6).tobytes())
+    for pool in (drawn.pool, drawn.held_out):
+        digest.update(pool.features.tobytes() + pool.lengths.tobytes() + pool.valid.tobytes())
+    assert digest.hexdigest()[:16] == DIGESTS[name]
+
+
 def test_the_best_value_is_that_of_a_design_no_worse_than_uniform() -> None:
     drawn = world("NearDuplicates")
     theta, _ = drawn.best
@@ -212,6 +274,10 @@ def test_edges_of_the_family_are_worlds_too(params: dict[str, Any]) -> None:
         ({"duplicates": 1.1}, "duplicates is a share, 0 to 1, got 1.1"),
         ({"missing": -0.1}, "missing is a share, 0 to 1, got -0.1"),
         ({"missing": np.nan}, "missing is a share"),
+        ({"score_noise": -0.1}, "score_noise must be a finite number, 0 or more, or None"),
+        ({"score_noise": np.inf}, "score_noise must be a finite number"),
+        ({"score_noise": np.nan}, "score_noise must be a finite number"),
+        ({"score_noise": "little"}, "score_noise: .* number.*, got 'little'"),
         ({"beta": 0}, "beta must be positive and finite, got 0"),
         ({"beta": -1}, "beta must be positive and finite"),
         ({"beta": np.inf}, "beta must be positive and finite"),
@@ -219,6 +285,9 @@ def test_edges_of_the_family_are_worlds_too(params: dict[str, Any]) -> None:
         ({"ridge": 0}, "ridge must be positive and finite"),
         ({"ridge": -1}, "ridge must be positive and finite"),
         ({"ridge": np.nan}, "ridge must be positive and finite"),
+        ({"trainer": "xpo(alpha=-1)"}, "alpha must be a finite number, 0 or more, got -1"),
+        ({"trainer": "xpo(ridge=1)"}, r"the ridge of trainer 'xpo' is [\d.]+ already"),
+        ({"trainer": 1}, "trainer: .* string, got 1"),
         ({"prompts": 2.5}, "prompts: .* integer"),
         ({"dim": "many"}, "dim: .* integer, .* got 'many'"),
         ({"prompt": 5}, "no parameter 'prompt'. Did you mean 'prompts'"),
@@ -230,6 +299,41 @@ def test_a_bad_parameter_is_refused_before_a_world_is_drawn(
 ) -> None:
     with pytest.raises(InvalidParameter, match=message):
         make_env(f"pairbench/{name}-v1", **params)
+
+
+def test_an_unknown_trainer_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownTrainer, match=r"no trainer 'xp0'\. Did you mean 'xpo'"):
+        make_env("pairbench/LogLinear-v1", trainer="xp0")
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_dpo_is_the_trainer_unless_told_otherwise(name: str) -> None:
+    assert make_env(name).world(0).trainer == LogLinearDPO(make_env(name).ridge)  # type: ignore[attr-defined]
+    told = play(make_env(name, trainer="dpo"), "uniform", 0, (20, 50)).results()
+    assert told == play(name, "uniform", 0, (20, 50)).results()
+
+
+def test_a_trainer_changes_the_policy_and_nothing_else() -> None:
+    dpo, xpo = (
+        play(make_env("Isotropic-v1", trainer=trainer), "uniform", 0, (30,))
+        for trainer in ("dpo", "xpo(alpha=0.05)")
+    )
+    assert xpo.start == dpo.start
+    (one,), (other,) = dpo.rounds, xpo.rounds
+    np.testing.assert_array_equal(one.pairs, other.pairs)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert one.policy != other.policy
+    assert one.score.gap != other.score.gap
+    # What the pairs could have told DPO.
+    assert one.score.design_efficiency == other.score.design_efficiency
+
+
+def test_the_trainers_ridge_is_the_environments() -> None:
+    trainer = world("StrongReward", trainer="selm(alpha=0.01)").trainer
+    assert trainer == LogLinearSELM(1 / 36, 0.01)
+    env = PairEnv("StrongReward-v1", trainer="selm(alpha=0.01)")
+    env.reset(seed=0)
+    assert env.view().ridge == 1 / 36
 
 
 def test_the_measured_gap_of_uniform_is_the_predicted_one() -> None:

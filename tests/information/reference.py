@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from pairbench import Pairs, Pool
+from tests.reference import sigmoid
 
 Array = NDArray[np.float64]
 
@@ -193,3 +195,17 @@ def problem(
             b = b + old.T @ old
         known.append(b / n)
     return Problem(criterion, pairs, z, atoms, known, covariances)
+
+
+def joint_information(draws: Array, batch: list[int]) -> float:
+    """I(y_batch; Δ), over all configurations of the labels."""
+    p = [[sigmoid(x) for x in row] for row in draws[:, batch]]
+    information = 0.0
+    for labels in product((0, 1), repeat=len(batch)):
+        given = [
+            float(np.prod([x if y else 1 - x for x, y in zip(row, labels, strict=True)]))
+            for row in p
+        ]
+        total = sum(given) / len(given)
+        information += sum(g * np.log(g / total) for g in given) / len(given)
+    return information

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from pairbench import InvalidParameter, LogLinearDPO, Pool
 from pairbench.errors import TrainingFailed
-from pairbench.training.log_linear import TOLERANCE, _lbfgs, _newton, fit_theta
+from pairbench.training.log_linear import Logistic, fit_theta
+from pairbench.training.minimise import TOLERANCE, lbfgs, newton
 
 Array = NDArray[np.float64]
 NONE = np.empty((0, 3), dtype=np.int64)
@@ -158,9 +160,33 @@ def test_the_policy_is_the_minimum_of_the_dpo_loss(make_pool: Callable[..., Pool
 @pytest.mark.parametrize(("n", "dim"), [(300, 600), (100_001, 3)])
 def test_both_optimisers_find_the_same_optimum(n: int, dim: int) -> None:
     z, labels = problem(0, n, dim, 1 / np.sqrt(dim))
-    newton, lbfgs = _newton(z, labels, 1.0), _lbfgs(z, labels, 1.0)
-    np.testing.assert_allclose(lbfgs, newton, atol=1e-6)
-    np.testing.assert_allclose(fit_theta(z, labels, 1.0), newton, atol=1e-6)
+    offset = np.random.default_rng(1).normal(size=n)
+    fit, start = Logistic(z, labels, 1.0, offset), np.zeros(dim)
+    first, second = newton(fit, start), lbfgs(fit, start)
+    np.testing.assert_allclose(second, first, atol=1e-6)
+    np.testing.assert_allclose(fit_theta(z, labels, 1.0, offset), first, atol=1e-6)
+
+
+@pytest.mark.parametrize("ridge", [0.05, 2.0])
+@pytest.mark.parametrize("scalar", [False, True])
+def test_an_offset_is_added_to_the_logits(ridge: float, scalar: bool) -> None:
+    z, labels = problem(2, 80, 4)
+    offset = 0.7 if scalar else np.random.default_rng(1).normal(size=80) * 2
+
+    def loss(theta: Array) -> float:
+        p = 1 / (1 + np.exp(-(offset + z @ theta)))
+        fit = np.sum(-labels * np.log(p) - (1 - labels) * np.log(1 - p))
+        return float(fit + ridge / 2 * theta @ theta)
+
+    expected = minimize(loss, np.zeros(4), tol=1e-12).x
+    np.testing.assert_allclose(fit_theta(z, labels, ridge, offset), expected, atol=1e-4)
+    assert np.abs(expected - fit_theta(z, labels, ridge)).max() > 0.01
+
+
+def test_an_offset_that_explains_the_labels_leaves_nothing_to_fit() -> None:
+    z, _ = problem(0, 50, 3)
+    offset = np.random.default_rng(0).normal(size=50)
+    np.testing.assert_allclose(fit_theta(z, expit(offset), 1.0, offset), 0, atol=1e-10)
 
 
 @pytest.mark.parametrize("ridge", [0.0, -1.0, np.nan, np.inf])

@@ -1,0 +1,144 @@
+"""What may be believed about rewards, and what makes a belief of the labels so far."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench.pool import Pairs, Pool
+
+if TYPE_CHECKING:
+    from pairbench.design import View
+
+Array = NDArray[np.float64]
+
+
+class Belief(ABC):
+    """A posterior over the rewards of a pool.
+
+    Labels tell differences within a prompt only, so rewards are relative to the mean of their
+    prompt's valid completions; where not valid, means and variances are 0.
+
+    Attributes:
+        pool: the pool that the rewards are of.
+        mean: μ, ``(N, K)`` reward units.
+        variance: s², ``(N, K)`` squared reward units.
+    """
+
+    pool: Pool
+    mean: Array
+    variance: Array
+
+    @property
+    def deviation(self) -> Array:
+        """s, the posterior standard deviations, ``(N, K)`` reward units."""
+        deviation: Array = np.sqrt(self.variance)
+        return deviation
+
+    def differences(self) -> Array:
+        """μ_ij = μ_i − μ_j of all pairs, ``(N, K, K)``."""
+        return self.mean[:, :, None] - self.mean[:, None, :]
+
+    @abstractmethod
+    def difference_variance(self) -> Array:
+        """s_ij² of all pairs, ``(N, K, K)``, symmetric."""
+
+    @abstractmethod
+    def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
+        """μ_ij and s_ij² of some pairs, ``(m,)`` each, at a cost that does not grow with the pool.
+
+        Args:
+            pairs: ``(m, 3)``.
+        """
+
+    @abstractmethod
+    def draws(self, count: int, rng: np.random.Generator) -> Array:
+        """Rewards drawn from the posterior, ``(count, N, K)``.
+
+        Args:
+            count: how many.
+            rng: where the randomness comes from.
+        """
+
+    @abstractmethod
+    def pair_draws(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
+        """Reward differences of some pairs, drawn jointly from the posterior, ``(count, m)``.
+
+        Args:
+            pairs: ``(m, 3)``.
+            count: how many.
+            rng: where the randomness comes from.
+        """
+
+
+class Members(Belief):
+    """A posterior that is E equally likely reward functions, such as the members of an ensemble."""
+
+    def __init__(self, pool: Pool, rewards: Array) -> None:
+        """Centre the rewards within each prompt.
+
+        Args:
+            pool: the pool.
+            rewards: ``(E, N, K)`` reward units.
+        """
+        self.pool = pool
+        self.rewards = np.where(pool.valid, centred(pool, rewards), 0.0)
+        self.mean = self.rewards.mean(axis=0)
+        self._deviations = self.rewards - self.mean
+        self.variance = (self._deviations**2).mean(axis=0)
+
+    def difference_variance(self) -> Array:
+        """See :meth:`Belief.difference_variance`."""
+        e = self._deviations
+        covariance = np.einsum("eni,enj->nij", e, e, optimize=True) / len(e)
+        variance = self.variance[:, :, None] + self.variance[:, None, :] - 2 * covariance
+        # Completions that all members find equal must give 0, not a rounding error below it.
+        nonnegative: Array = np.maximum(variance, 0.0)
+        return nonnegative
+
+    def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
+        """See :meth:`Belief.of_pairs`."""
+        differences = self._differences(pairs)
+        return differences.mean(axis=0), differences.var(axis=0)
+
+    def draws(self, count: int, rng: np.random.Generator) -> Array:
+        """Members drawn with replacement."""
+        drawn: Array = self.rewards[rng.integers(len(self.rewards), size=count)]
+        return drawn
+
+    def pair_draws(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
+        """Members drawn with replacement."""
+        drawn: Array = self._differences(pairs)[rng.integers(len(self.rewards), size=count)]
+        return drawn
+
+    def _differences(self, pairs: Pairs) -> Array:
+        prompt, first, second = pairs.T
+        differences: Array = self.rewards[:, prompt, first] - self.rewards[:, prompt, second]
+        return differences
+
+
+@dataclass(frozen=True)
+class Estimator(ABC):
+    """A way of turning labels into a belief: a frozen dataclass whose fields are its parameters."""
+
+    @abstractmethod
+    def fit(self, view: "View") -> Belief:
+        """What to believe after the labels so far; before the first, the prior.
+
+        Args:
+            view: the round's view; randomness comes from ``view.rng``.
+        """
+
+
+def centred(pool: Pool, rewards: Array) -> Array:
+    """Rewards minus the mean over their prompt's valid completions.
+
+    Args:
+        pool: the pool.
+        rewards: ``(..., N, K)``.
+    """
+    mean = np.where(pool.valid, rewards, 0.0).sum(axis=-1) / pool.valid.sum(axis=1)
+    result: Array = rewards - mean[..., None]
+    return result

@@ -1,0 +1,70 @@
+"""Trainers by name, and what is said when a name leads nowhere."""
+
+import importlib
+
+import pytest
+
+from pairbench import InvalidParameter, LogLinearDPO, LogLinearSELM, LogLinearXPO, make_trainer
+from pairbench import training as package
+from pairbench.errors import UnknownTrainer
+from pairbench.training import Trainer
+
+
+@pytest.mark.parametrize(
+    ("spec", "trainer"),
+    [
+        ("dpo", LogLinearDPO(0.5)),
+        (" dpo() ", LogLinearDPO(0.5)),
+        ("xpo", LogLinearXPO(0.5, 1e-5)),
+        ("xpo(alpha=0.01)", LogLinearXPO(0.5, 0.01)),
+        ("xpo(alpha=1)", LogLinearXPO(0.5, 1.0)),
+        ("selm", LogLinearSELM(0.5, 1e-3)),
+        ("selm(alpha=0.01)", LogLinearSELM(0.5, 0.01)),
+    ],
+)
+def test_a_spec_is_a_trainer(spec: str, trainer: Trainer) -> None:
+    made = make_trainer(spec, 0.5)
+    assert type(made) is type(trainer)
+    assert made == trainer
+    assert made.ridge == 0.5
+
+
+def test_every_name_leads_to_a_trainer_that_needs_no_parameter() -> None:
+    for name, (module, kind) in package._HOMES.items():
+        home = importlib.import_module(f"pairbench.training.{module}")
+        assert type(make_trainer(name, 2.0)) is getattr(home, kind)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("xpoo", r"no trainer 'xpoo'\. Did you mean 'xpo'\? There are: dpo, selm, xpo"),
+        ("DPO", r"no trainer 'DPO'\. Did you mean 'dpo'\?"),
+        ("", r"no trainer ''\. There are: dpo"),
+    ],
+)
+def test_an_unknown_name_names_the_nearest(spec: str, message: str) -> None:
+    with pytest.raises(UnknownTrainer, match=message):
+        make_trainer(spec, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "ridge", "message"),
+    [
+        ("xpo(alhpa=1)", 1.0, "trainer 'xpo' has no parameter 'alhpa'. Did you mean 'alpha'"),
+        ("dpo(alpha=1)", 1.0, "trainer 'dpo' has no parameter 'alpha'"),
+        ("xpo(alpha=-1)", 1.0, "alpha must be a finite number, 0 or more, got -1"),
+        ("xpo(alpha='much')", 1.0, "trainer 'xpo': alpha: .* got 'much'"),
+        ("xpo(alpha=", 1.0, "cannot read the parameters of 'xpo"),
+        (
+            "xpo(ridge=2)",
+            1.0,
+            r"ridge of trainer 'xpo' is 1\.0 already, .* 'xpo\(ridge=2\)'",
+        ),
+        ("dpo", 0.0, "ridge must be positive and finite, got 0"),
+        ("selm", -1.0, "ridge must be positive and finite, got -1"),
+    ],
+)
+def test_a_bad_parameter_is_refused(spec: str, ridge: float, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message):
+        make_trainer(spec, ridge)
