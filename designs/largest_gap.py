@@ -1,0 +1,29 @@
+"""The pairs that the model finds easiest to tell apart: largest |μ_i − μ_j|.
+
+The margin-maximisation principle: labels of large predicted difference Δ = μ_i − μ_j are rarely
+wrong. Against ``best-versus-worst`` it is free to take many pairs of one prompt and none of
+another.
+
+Family: reward rank.
+Source: Deng et al. 2025, "Less is More: Improving LLM Alignment via Preference Data Selection",
+    arXiv 2502.14560, which selects among pairs that are labelled already and adds the margins of
+    external reward models; here labels are bought, and the margin is the estimator's.
+Assumes: that wrong labels harm most. Answers that are certain beforehand tell nothing, and the
+    largest |Δ| are where the estimate is most in error.
+Cost: one fit of the estimator, and O(N K²).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pairbench import BeliefDesign, Pairs, View, top_pairs
+
+
+@dataclass(frozen=True)
+class LargestGap(BeliefDesign):
+    """The n pairs of largest predicted reward difference not asked before; random at first."""
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Rank all pairs by |Δ|."""
+        return top_pairs(view, np.abs(self.belief(view).differences()), n)
