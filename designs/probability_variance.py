@@ -1,0 +1,29 @@
+"""The pairs whose label probability is known least: largest posterior variance of σ(Δ).
+
+Var σ(Δ) = p̄ (1 − p̄) − E σ'(Δ), p̄ = E σ(Δ): the variance of a label, less what of it is noise. To
+first order it is w² s_ij², so it turns from pairs whose label is a foregone conclusion as well as
+from those that are known. All expectations are exact: in closed form for a normal posterior
+(:func:`pairbench.information.gaussian_forecast`), over all members for an ensemble.
+
+Family: uncertainty.
+Source: Bergström, Carlsson, Dubhashi and Johansson 2024, Active Preference Learning for Ordering
+    Items In- and Out-of-Sample, arXiv 2405.03059, eq. 7, there estimated from a few posterior draws
+    (``guro(bayesian=true)``) and one pair at a time.
+Assumes: that what is to be learnt are label probabilities, those near ½ first. Pairs of a batch are
+    ranked each on its own, and may all tell the same.
+Cost: one fit and O(N K² d) a round.
+"""
+
+from dataclasses import dataclass
+
+from pairbench import BeliefDesign, Pairs, View, label_forecast, pair_scores, top_pairs
+
+
+@dataclass(frozen=True)
+class ProbabilityVariance(BeliefDesign):
+    """The n pairs of largest Var σ(Δ) not asked before."""
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Rank all pairs."""
+        variance = label_forecast(self.belief(view), view.rng).variance
+        return top_pairs(view, pair_scores(view.pool, variance), n)
