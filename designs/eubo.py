@@ -1,0 +1,41 @@
+"""The pairs whose better completion is expected to beat the best-looking one of their prompt most.
+
+Expected utility of the best option: E max(r_i, r_j) = μ_j + μ_ij Φ(μ_ij/s_ij) + s_ij φ(μ_ij/s_ij)
+for a Gaussian posterior, in closed form. It is what one would have after a faultless answer, if one
+could then use no other completion: the one-step Bayes-optimal question for finding the best one
+(Astudillo et al. 2023). The paper has one decision to make; here each prompt is one. Rewards are
+known within prompts only, so pairs are compared by what E max exceeds the prompt's largest mean,
+max_k μ_k, times the prompt's weight; within a prompt that is the paper's order. Labels go to the
+prompts where they are worth most, and to none twice before all have been asked.
+
+Family: decision-theoretic.
+Source: Lin, Astudillo, Frazier, Bakshy 2022, Preference Exploration for Efficient Bayesian
+    Optimization with Multiple Outcomes, AISTATS, arXiv 2203.11382; qEUBO, see ``qeubo``.
+Assumes: That one completion of each prompt is what counts, where the policy's gap is about all that
+    it says; and that rewards are Gaussian. A batch may ask one thing many times over.
+Cost: The belief and O(N K² d) a round.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from pairbench import BeliefDesign, Pairs, View, top_pairs, turned
+
+
+@dataclass(frozen=True)
+class Eubo(BeliefDesign):
+    """The n pairs of largest expected utility, above the prompt's best mean, not asked before."""
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Rank all pairs."""
+        belief, pool = self.belief(view), view.pool
+        # A pair that is known without doubt is worth its better mean.
+        s = np.sqrt(np.maximum(belief.difference_variance(), 1e-24))
+        u = belief.differences() / s
+        density = np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
+        best_of_two = belief.mean[:, None, :] + s * (u * ndtr(u) + density)
+        best = np.where(pool.valid, belief.mean, -np.inf).max(axis=1)
+        gain = (best_of_two - best[:, None, None]) * pool.prompt_weights[:, None, None]
+        return turned(view, top_pairs(view, gain, n))
