@@ -1,0 +1,55 @@
+"""Of each prompt the pair with the least squared regret for each nat of information.
+
+Deterministic information-directed sampling, argmin_ij Δ̂_ij² / I_ij with
+
+    Δ̂_ij = δ + μ_g − (μ_i + μ_j)/2,    δ = max_k (μ_kg + β s_kg),    I_ij = ½ log(1 + w s_ij²).
+
+g is the completion of largest mean, μ_g + δ what the best reward may be, so Δ̂ is an optimistic
+estimate of what is lost by showing i and j instead of the best (Kirschner and Krause's), and I what
+a label of weight w = σ'(μ_ij) tells about the reward. The pair is turned at random.
+
+Russo and Van Roy minimise the ratio over distributions, which two actions suffice for, and take the
+information about which action is best; Kirschner and Krause mix (g, j) with (g, g), a pair without
+information that is no question here. Minimising over single actions is deterministic IDS (Kirschner
+and Krause 2018, Information Directed Sampling and Bandits with Heteroscedastic Noise). β, which
+theory lets grow with the information gained, is 1, as in Melikidze et al. 2026 (arXiv
+2603.09692).
+
+Family: dueling bandit.
+Source: Russo and Van Roy 2014, Learning to Optimize via Information-Directed Sampling, arXiv
+    1403.5556; for duels Kirschner and Krause 2021, Bias-Robust Bayesian Optimization via Dueling
+    Bandits, arXiv 2105.11802.
+Assumes: that showing bad completions to a labeller is a loss. It is not, where labels are bought
+    for training only; there the regret is a detour.
+Cost: one fit a round; all s_ij of the pool a turn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pairbench import Belief, ConfidenceDesign, Duels, largest, largest_pair
+from pairbench.information import logistic_slope
+
+
+@dataclass(frozen=True)
+class Ids(ConfidenceDesign):
+    """The least information ratio; prompts in turn."""
+
+    def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
+        """Regret and information of all pairs."""
+        pool, mean, difference = belief.pool, belief.mean, belief.differences()
+        variance = belief.difference_variance()
+        prompts, greedy = np.arange(pool.n_prompts), largest(pool.valid, mean, rng)
+        hope = difference[prompts, :, greedy]
+        hope += self.beta * np.sqrt(variance[prompts, :, greedy])
+        best = mean[prompts, greedy] + np.where(pool.valid, hope, -np.inf).max(axis=1)
+        pairs = pool.pair_mask  # the other half of the matrices would cost as much again
+        regret = (best[:, None, None] - (mean[:, :, None] + mean[:, None, :]) / 2)[pairs]
+        information = np.log1p(logistic_slope(difference[pairs]) * variance[pairs]) / 2
+        # A pair that tells nothing, such as one of equal completions, comes last.
+        ratio = np.full(len(regret), np.inf)
+        np.divide(regret**2, information, out=ratio, where=information > 0)
+        scores = np.full(variance.shape, -np.inf)
+        scores[pairs] = -ratio
+        return largest_pair(pool, scores, rng)
