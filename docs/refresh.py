@@ -2,7 +2,8 @@
 
 In the page's console blocks, lines that begin with "$ " are commands; what stands below each is
 what it printed. They are given one after the other in a folder of their own, in which `examples/`
-is this repository's.
+is this repository's. What stands between <!-- $ COMMAND --> and <!-- end --> is Markdown that the
+command printed.
 """
 
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = {"pairbench": [sys.executable, "-m", "pairbench.cli"], "python": [sys.executable]}
+PART = re.compile(r"(?<=^<!-- \$ )(.*?)( -->\n).*?(?=^<!-- end -->$)", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`((?:designs|envs)/\w+\.py)`")
 BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
 
 
@@ -34,7 +37,11 @@ def refreshed(page: str, folder: Path) -> str:
         commands = [line for line in match[0].splitlines() if line.startswith("$ ")]
         return "\n".join(f"{line}\n{output(line[2:], folder)}" for line in commands)
 
-    return BLOCK.sub(block, page)
+    def part(match: re.Match[str]) -> str:
+        printed = CODE.sub(r"[`\1`](../\1)", output(match[1], folder))
+        return f"{match[1]}{match[2]}\n{printed}\n"
+
+    return PART.sub(part, BLOCK.sub(block, page))
 
 
 def output(command: str, folder: Path) -> str:

@@ -48,11 +48,61 @@ def envs_command(as_json: Json = False) -> None:
 
 
 @app.command("designs")
-def designs_command(as_json: Json = False) -> None:
-    """List the designs."""
-    from pairbench.registry import describe_design, design_names
+def designs_command(
+    name: Annotated[
+        str | None, typer.Argument(help="One design, as NAME or FILE.py. [default: all]")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print all that is known of them as Markdown.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the designs by family, or show one in full."""
+    from pairbench import catalogue
+    from pairbench.console import console, design_listing, print_design, say, say_json
+    from pairbench.registry import describe_design, design_details, design_names, parsed
 
-    _list("design", describe_design, design_names(), as_json)
+    if name is not None:
+        entries = [design_details(parsed(name)[0])]
+    else:
+        entries = [describe_design(known) for known in design_names()]
+    if as_json:
+        say_json(entries if name is None else entries[0])
+    elif markdown:
+        sys.stdout.write(catalogue.markdown(entries))
+    elif name is not None:
+        print_design(entries[0])
+    else:
+        for table in design_listing(entries):
+            console().print(table)
+        say("\n[dim]`pairbench designs NAME` shows one in full.[/]")
+
+
+@app.command("check")
+def check_command(
+    design: Annotated[
+        str,
+        typer.Argument(metavar="DESIGN", help="NAME, 'NAME(pilot=0.3)', FILE.py or FILE.py:CLASS."),
+    ],
+    time_limit: Annotated[float, typer.Option(help="Seconds that a check may take.")] = 120.0,
+    as_json: Json = False,
+) -> None:
+    """Check that a design keeps to the contract that all designs keep to, and say what to mend."""
+    from dataclasses import asdict
+
+    from pairbench.conformance import FAIL, run_checks
+    from pairbench.console import console, print_checks, say_json
+
+    with console(stderr=True).status("checking …"):
+        results = list(run_checks(design, time_limit))
+    passed = all(result.status != FAIL for result in results)
+    if as_json:
+        checks = [asdict(result) for result in results]
+        say_json({"design": design, "passed": passed, "checks": checks})
+    else:
+        print_checks(design, results)
+    if not passed:
+        raise typer.Exit(1)
 
 
 @app.command("boards")

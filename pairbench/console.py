@@ -16,9 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pairbench.catalogue import KEYS, OTHER, by_family, family_note, short_source
+
 if TYPE_CHECKING:
     from pairbench.annotation.exchange import BroughtIn, Exported
     from pairbench.annotation.round import Round
+    from pairbench.catalogue import Entry
+    from pairbench.conformance import Result
     from pairbench.harness.store import Failure, Record
     from pairbench.report import Report, Section
 
@@ -58,6 +62,66 @@ def listing(what: str, entries: Iterable[dict[str, Any]]) -> Table:
             parameters = f"{base} with {parameters or 'its defaults'}"
         table.add_row(escape(entry["name"]), escape(entry["summary"]), escape(parameters))
     return table
+
+
+def design_listing(entries: Iterable["Entry"]) -> Iterator[Table]:
+    """The designs of one family after the other: what each is, whose it is, and its cost."""
+    families = by_family(entries)
+    width = max(len(entry["name"]) for designs in families.values() for entry in designs)
+    for family, designs in families.items():
+        table = Table.grid(padding=(0, 2))
+        table.title = f"\n[bold cyan]{family}[/]  [dim]{family_note(family)}[/]"
+        table.title_justify, table.title_style = "left", ""
+        table.add_column(style="bold", no_wrap=True, min_width=width)
+        table.add_column(ratio=1)
+        for entry in designs:
+            table.add_row(escape(entry["name"]), escape(entry["summary"]))
+            aside = [short_source(entry["source"] or ""), entry["cost"] or ""]
+            if said := " · ".join(filter(None, aside)).replace("``", ""):
+                table.add_row("", f"[dim]{escape(said)}[/]")
+        yield table
+
+
+def print_design(entry: "Entry") -> None:
+    """One design in full."""
+    say(f"[bold]{escape(entry['name'])}[/]   [cyan]{escape(entry['family'] or OTHER)}[/]\n")
+    say(f"{escape(entry['text'])}\n")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, default in entry["parameters"].items():
+        about = entry["about"].get(name, "").replace("``", "")
+        table.add_row(escape(f"{name}={_short(default)}"), escape(about))
+    for key in KEYS[1:]:
+        if entry[key]:
+            table.add_row(key, escape(entry[key]))
+    console().print(table)
+    if entry["file"]:
+        say(f"[bold]code[/]  {escape(entry['file'])}")
+
+
+def print_checks(design: str, results: Sequence["Result"]) -> None:
+    """What was checked, then what is to be mended, and what else was noticed."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("check", style="bold", no_wrap=True)
+    table.add_column("what a design does", ratio=1)
+    table.add_column("result", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    styles = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
+    for result in results:
+        style, took = styles[result.status], f"{result.seconds:.1f} s"
+        table.add_row(result.check, result.what, f"[{style}]{result.status}[/]", took)
+    console().print(table)
+    for status, heading in (("fail", "mend"), ("skipped", "skipped"), ("pass", "note")):
+        for result in results:
+            if result.status == status:
+                for line in result.message.splitlines():
+                    say(f"[{styles[status]}]{heading}[/] [bold]{result.check}[/]: {escape(line)}")
+    counts = Counter(result.status for result in results)
+    told = {"passed": counts["pass"], "failed": counts["fail"], "skipped": counts["skipped"]}
+    said = ", ".join(f"{count} {what}" for what, count in told.items() if count)
+    seconds = sum(result.seconds for result in results)
+    say(f"[bold]{escape(design)}[/]: {said}, in {seconds:.1f} s")
 
 
 def section_table(section: "Section", reference: str) -> Table:

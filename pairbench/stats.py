@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import gammaln, stdtrit
 
 Array = NDArray[np.float64]
 
@@ -124,6 +124,31 @@ def ranks(gaps: Array) -> list[int]:
 
 
 _TINY = 1e-300  # a gap of exactly 0 has no logarithm
+
+
+def chance_of_counts(one: NDArray[np.int64], other: NDArray[np.int64], n: int) -> Array:
+    """How probable counts so different are where chances are equal, ``(m,)``.
+
+    Fisher's exact test, two-sided.
+
+    Args:
+        one: how often each of m things happened in n trials, ``(m,)``.
+        other: and in n other trials, ``(m,)``.
+        n: number of trials.
+    """
+
+    def log_choose(k: Array) -> Array:
+        inside = (k >= 0) & (k <= n)
+        k = np.where(inside, k, 0)
+        return np.where(inside, -gammaln(k + 1.0) - gammaln(n - k + 1.0), -np.inf)
+
+    k = np.arange(n + 1.0)[:, None]
+    log = log_choose(k) + log_choose(one + other - k)
+    probability = np.exp(log - log.max(axis=0))
+    probability /= probability.sum(axis=0)
+    observed = probability[one, np.arange(len(one))]
+    chance: Array = np.where(probability <= observed * (1 + 1e-9), probability, 0.0).sum(axis=0)
+    return chance
 
 
 def _widening(n: int) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 QUICK = ["--env", TINY, "--seeds", "0:2", "--budgets", "5,10", "--jobs", "2"]
@@ -20,6 +21,28 @@ import numpy as np
 def select(view, n, step=1):
     return np.tile([0, 0, step], (n, 1))
 """
+DESIGN = '''
+"""Pairs that [i]nobody[/i] knows.
+
+    z = [i]x[/i]
+
+Family: uncertainty.
+Source: Das et al. 2024, "Title", arXiv 2402.10500.
+Assumes: nothing.
+Cost: O(N) a round.
+"""
+
+from pairbench import uniform_pairs
+
+
+def select(view, n, step=1):
+    """Choose.
+
+    Args:
+        step: how far.
+    """
+    return uniform_pairs(view, n)
+'''.lstrip()
 ENVIRONMENT = '''
 from dataclasses import dataclass
 from pairbench import Environment, make_env
@@ -130,7 +153,8 @@ def test_help_imports_nothing_heavy(
 
 def test_every_command_is_in_the_help(here: Cli) -> None:
     shown = good(here("--help")).stdout
-    for name in ("envs", "designs", "boards", "run", "report", "show", "data", "quickstart"):
+    commands = ("envs", "designs", "check", "boards", "run", "report", "show", "data")
+    for name in (*commands, "quickstart"):
         assert name in shown
 
 
@@ -154,6 +178,88 @@ def test_listings_show_parameters(here: Cli) -> None:
     }
     envs = {entry["name"]: entry for entry in json.loads(here("envs", "--json").stdout)}
     assert envs["pairbench/StrongReward-v1"]["differs"]["reward_scale"] == 6.0
+
+
+def test_designs_are_listed_by_family_with_source_and_cost(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(DESIGN)
+    (tmp_path / "plugin-1.dist-info").mkdir()
+    entries = "[pairbench.designs]\nmine-[b] = mine:select\nbroken = nothing:here\n"
+    (tmp_path / "plugin-1.dist-info" / "entry_points.txt").write_text(entries)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    shown = good(cli("designs", PYTHONPATH=path)).stdout
+    # The heading of the family comes before the design of that name.
+    uncertain, other = shown.partition("\nuncertainty  ")[2].split("\nother  ")
+    assert re.search(
+        r"^mine-\[b\] +Pairs that \[i\]nobody\[/i\] knows\. *$", uncertain, re.MULTILINE
+    )
+    assert re.search(r"^ +Das et al\. 2024 · O\(N\) a round *$", uncertain, re.MULTILINE)
+    assert re.search(r"^broken +does not load: .*nothing:here", other, re.MULTILINE)
+    assert max(map(cell_len, shown.splitlines())) <= 120
+
+
+def test_one_design_is_shown_in_full(here: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(DESIGN)
+    shown = good(here("designs", "mine.py(step=2)")).stdout
+    for part in (
+        "mine.py   uncertainty",
+        "\n    z = [i]x[/i]\n",
+        "\nstep=1   how far. ",
+        "arXiv 2402",
+    ):
+        assert part in shown
+    assert f"code  {tmp_path}/mine.py" in shown
+    entry = json.loads(good(here("designs", "mine.py", "--json")).stdout)
+    assert entry["family"] == "uncertainty"
+    assert entry["assumes"] == "nothing"
+    assert entry["about"] == {"step": "how far."}
+
+
+def test_designs_are_listed_in_markdown(here: Cli) -> None:
+    shown = good(here("designs", "--markdown")).stdout
+    assert shown.startswith("| family | designs |\n|---|---|\n")
+    assert "- `pilot=0.2`: rounds that begin before this share" in shown
+    one = good(here("designs", "uniform", "--markdown")).stdout
+    assert one.count("\n### ") == 1
+
+
+# -- check ---------------------------------------------------------------------------------------
+
+
+def test_a_good_design_passes_its_check(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(DESIGN)
+    done = good(cli("check", "mine.py(step=2)"))
+    assert re.search(r"^ +rows .* pass +\d\.\d s *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^note scale: it took 0\.\d+ s", done.stdout, re.MULTILINE)
+    assert re.search(r"^mine.py\(step=2\): 11 passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
+    assert done.stderr == ""
+
+
+def test_a_bad_design_is_told_what_to_mend(cli: Cli, tmp_path: Path) -> None:
+    body = "return filled(np.argwhere(view.pool.pair_mask), n)"
+    (tmp_path / "[bad].py").write_text(
+        f"import numpy as np\nfrom pairbench import filled\ndef select(view, n):\n    {body}\n"
+    )
+    done = cli("check", "[bad].py")
+    assert done.returncode == 1
+    assert re.search(r"^ +prompt-order .* fail ", done.stdout, re.MULTILINE)
+    told = re.search(r"^mend prompt-order: (.*)$", done.stdout, re.MULTILINE)
+    assert told is not None
+    assert "when the prompts were numbered otherwise" in told[1]
+    assert re.search(r"^note docstring: there is no docstring", done.stdout, re.MULTILINE)
+    assert re.search(r"^\[bad\].py: \d passed, \d failed, in", done.stdout, re.MULTILINE)
+
+
+def test_a_check_is_json_too(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("def select(view, n):\n    print(n)\n    return [[0, 0, 0]]\n")
+    done = cli("check", "bad.py", "--json")
+    assert done.returncode == 1
+    read = json.loads(done.stdout)
+    assert (read["design"], read["passed"]) == ("bad.py", False)
+    found = {check["check"]: check for check in read["checks"]}
+    assert (found["rows"]["status"], found["proper"]["status"]) == ("pass", "fail")
+    assert "compares completion 0 with itself" in found["proper"]["message"]
+    assert found["hard-cases"]["status"] == "skipped"
+    assert set(found["rows"]) == {"check", "what", "status", "message", "seconds"}
 
 
 # -- run, report, show ---------------------------------------------------------------------------
@@ -315,6 +421,12 @@ REFUSED = [
     (["report", "[/]"], "RunError", ["[/] is no run folder"]),
     (["show", "abc"], "RunError", ["no cell begins with 'abc'"]),
     (["show", "[/]"], "RunError", ["no cell begins with '[/]'"]),
+    (["check", "unifrm"], "UnknownDesign", ["Did you mean 'uniform'?"]),
+    (["check", "no.py"], "PluginError", ["cannot read no.py: No such file"]),
+    (["check", "uniform(x=1)"], "InvalidParameter", ["no parameter 'x'"]),
+    (["check", "uniform", "--time-limit", "0"], "InvalidParameter", ["time_limit must be"]),
+    (["designs", "unifrm"], "UnknownDesign", ["Did you mean 'uniform'?"]),
+    (["designs", "[/].py"], "PluginError", ["cannot read [/].py"]),
     (["data", "add", "no.npz"], "InvalidData", ["cannot read no.npz"]),
     (["data", "add", "[/].npz"], "InvalidData", ["cannot read [/].npz"]),
     (["data", "import", "alpaca-evil", "."], "UnknownDataset", ["Did you mean 'alpaca-eval'?"]),

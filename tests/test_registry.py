@@ -14,12 +14,23 @@ import numpy as np
 import pytest
 
 import pairbench
-from pairbench import Design, Environment, InvalidParameter, make_design, make_env, play, registry
-from pairbench.errors import PluginError, UnknownDesign, UnknownEnvironment
+from pairbench import (
+    Design,
+    Environment,
+    InvalidParameter,
+    Laplace,
+    make_design,
+    make_env,
+    make_estimator,
+    play,
+    registry,
+)
+from pairbench.errors import PluginError, UnknownDesign, UnknownEnvironment, UnknownEstimator
 from pairbench.registry import (
     Spec,
     describe_design,
     describe_env,
+    design_details,
     design_from,
     design_names,
     design_spec,
@@ -404,6 +415,9 @@ def test_a_broken_plugin_does_not_hide_the_others(
         make_design("broken")
     listed = {entry["name"]: entry for entry in map(describe_design, design_names())}
     assert listed["broken"]["summary"].startswith("does not load: ")
+    assert set(listed["broken"]) == set(listed["uniform"])
+    with pytest.raises(PluginError, match=message):
+        design_details("broken")
     assert listed["fine"]["parameters"] == {"step": 1, "kind": "a"}
     assert "uniform" in listed
 
@@ -419,9 +433,53 @@ def test_descriptions_hold_what_a_listing_needs() -> None:
     stage = describe_design("i-optimal-two-stage")
     assert stage["parameters"] == {"pilot": 0.2, "tol": 0.05, "rounding": "systematic"}
     assert stage["summary"].startswith("Pairs that minimise the predicted gap")
+    assert stage["text"].startswith(stage["summary"])
+    assert stage["about"]["tol"] == "the weights' proven efficiency is at least 1 − tol."
+    assert not stage["control"]
+    assert describe_design("oracle-i-optimal")["control"]
+    assert Path(stage["file"]).name == "i_optimal_two_stage.py"
     strong = describe_env("pairbench/StrongReward-v1")
     assert strong["preset_of"] == "pairbench/LogLinear-v1"
     assert strong["differs"] == {"reward_scale": 6.0, "ridge": 1 / 36}
+
+
+def test_a_design_in_a_file_says_what_our_own_say(write: Write) -> None:
+    path = write(
+        '''
+        """Pairs of mine.
+
+        More of it, as ``uniform`` has it.
+
+        Family: Plain.
+        Source: me 2026,
+            at home.
+        Assumes: nothing.
+        Cost: O(n).
+        """
+        def select(view, n, step=1, *, kind="a"):
+            """Choose.
+
+            Args:
+                view: the view.
+                n: how many.
+                step: how far, see :func:`pairbench.play`,
+                    and why.
+            """
+        '''
+    )
+    assert design_details(str(path)) == {
+        "name": str(path),
+        "summary": "Pairs of mine.",
+        "text": "Pairs of mine.\n\nMore of it, as ``uniform`` has it.",
+        "parameters": {"step": 1, "kind": "a"},
+        "about": {"step": "how far, see `pairbench.play`, and why."},
+        "control": False,
+        "family": "plain",
+        "source": "me 2026, at home",
+        "assumes": "nothing",
+        "cost": "O(n)",
+        "file": str(path),
+    }
 
 
 def test_a_spec_holds_defaults_and_shows_what_differs() -> None:
@@ -524,3 +582,11 @@ def test_an_entry_point_of_another_name_does_not_break_gymnasium(install: Instal
     install("pairbench.envs", {"no id at all": "their_env:Mine"}, their_env=ENVIRONMENT)
     assert "no id at all" in environment_ids()
     register_with_gymnasium()
+
+
+def test_an_estimator_is_made_by_spec_and_missed_by_name() -> None:
+    assert make_estimator("laplace(trust=0.5)") == Laplace(0.5)
+    with pytest.raises(UnknownEstimator, match=r"no estimator 'laplas'\. Did you mean 'laplace'\?"):
+        make_estimator("laplas")
+    with pytest.raises(InvalidParameter, match="estimator 'laplace' has no parameter 'thrust'"):
+        make_estimator("laplace(thrust=1)")

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.stats import fisher_exact
 
 from pairbench.stats import (
     DRAWS,
     Estimate,
+    chance_of_counts,
     label_savings,
     mean,
     ranks,
@@ -267,3 +269,12 @@ def test_equal_means_do_not_let_the_order_decide() -> None:
     gaps = np.stack([wild, steady, third])
     assert wild.mean() == steady.mean()
     assert ranks(gaps) == [*ranks(gaps[[1, 0, 2]])[1::-1], 1]
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_the_chance_of_two_counts_is_fishers(n: int) -> None:
+    one, other = np.divmod(np.arange((n + 1) ** 2), n + 1)
+    chances = chance_of_counts(one, other, n)
+    for a, b, chance in list(zip(one, other, chances, strict=True))[:: max(1, n // 5)]:
+        exact = fisher_exact([[a, n - a], [b, n - b]]).pvalue
+        np.testing.assert_allclose(chance, exact, rtol=1e-9)

@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pairbench.errors import RunError
+from pairbench.errors import InvalidParameter, RunError
 from pairbench.harness.plan import Cell
 from pairbench.harness.store import Store
 from pairbench.harness.worker import diary_file, failure, play_cells
@@ -19,6 +19,20 @@ from pairbench.harness.worker import diary_file, failure, play_cells
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _ATTEMPTS = 2  # a worker may be killed for reasons that are not the cell's
 _LEAST = 16  # cells that are worth the start of a process
+_LONGEST = 1e6  # seconds, what the watchdog's clock can hold and then some
+
+
+def check_time_limit(time_limit: float) -> None:
+    """Refuse a number of seconds that the watchdog cannot keep.
+
+    Raises:
+        InvalidParameter: If it is not positive, or too large.
+    """
+    if not 0 < time_limit <= _LONGEST:
+        raise InvalidParameter(
+            f"time_limit must be a positive number of seconds up to {_LONGEST:.0e}, "
+            f"got {time_limit}."
+        )
 
 
 def execute(
@@ -52,7 +66,7 @@ def execute(
     todo, wanted = deque(cells), {cell.key for cell in cells}
     deaths: dict[str, int] = {}
     running: dict[int, tuple[BaseProcess, list[Cell]]] = {}
-    with _one_thread():
+    with one_thread():
         try:
             while todo or running:
                 while todo and len(running) < jobs:
@@ -125,7 +139,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Children inherit this process's environment, and read it before numpy is loaded."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))

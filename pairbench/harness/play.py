@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from pairbench.design import Design, View
 from pairbench.env import PairEnv
-from pairbench.errors import InvalidPairs
+from pairbench.errors import ReadOnlyView
 from pairbench.metering import Usage, metered
 from pairbench.pool import Pairs, checked_pairs
 from pairbench.registry import make_design
@@ -160,16 +160,31 @@ def replay(
     return play(environment, Replayed(tuple(rounds)), seed, budgets)
 
 
-def _asked(agent: Design, name: str, env: PairEnv) -> Pairs:
-    left = env.ledger.left
+def answer(agent: Design, view: View, n: int, asker: str) -> object:
+    """What a design returns, be it good or not.
+
+    Args:
+        agent: the design.
+        view: what it may see.
+        n: the number of labels that it may buy.
+        asker: its name, for the message.
+
+    Raises:
+        ReadOnlyView: If it tries to write into the view's arrays.
+    """
     try:
-        answer = agent.select(env.view(agent.control), left)
+        return agent.select(view, n)
     except ValueError as error:
         if "read-only" in str(error):
-            raise InvalidPairs(
-                f"design {name!r} tried to write into its view: {error}. "
+            raise ReadOnlyView(
+                f"{asker} tried to write into its view: {error}. "
                 "Arrays of a view are read-only; work on a copy."
             ) from error
         raise
+
+
+def _asked(agent: Design, name: str, env: PairEnv) -> Pairs:
+    left, asker = env.ledger.left, f"design {name!r}"
+    given = answer(agent, env.view(agent.control), left, asker)
     # Against the world's own pool and budget: a view's could have been tampered with.
-    return checked_pairs(answer, env.world.pool, left, f"design {name!r}")
+    return checked_pairs(given, env.world.pool, left, asker)

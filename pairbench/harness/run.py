@@ -10,16 +10,13 @@ from filelock import FileLock, Timeout
 
 from pairbench.errors import InvalidParameter, RunError
 from pairbench.files import write_whole
-from pairbench.harness.executors import execute
+from pairbench.harness.executors import check_time_limit, execute
 from pairbench.harness.plan import Entry, RunSpec
 from pairbench.harness.provenance import provenance
 from pairbench.harness.store import Failure, Store, failed_cell
 from pairbench.registry import design_spec
 
 __all__ = ["Entry", "RunResult", "RunSpec", "run"]
-
-
-_LONGEST = 1e6  # seconds, what the watchdog's clock can hold and then some
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,7 @@ def run(
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
         raise InvalidParameter(f"jobs must be 1 or more, got {jobs}.")
-    if not 0 < time_limit <= _LONGEST:
-        raise InvalidParameter(
-            f"time_limit must be a positive number of seconds up to {_LONGEST:.0e}, "
-            f"got {time_limit}."
-        )
+    check_time_limit(time_limit)
     cells, notes = spec.cells()
     folder = Path(folder).resolve()  # a design may change the directory
     store = Store(folder / "cells")

@@ -53,6 +53,7 @@ def test_the_same_cell_has_the_same_key_however_it_is_written(tiny: str) -> None
     [
         {"environment": "Isotropic-v1(dim=17)"},
         {"environment": "PowerLaw-v1(decay=0)"},  # same worlds, but another promise
+        {"environment": "Isotropic-v1(trainer='xpo')"},
         {"design": f"{STAGE}(pilot=0.3)"},
         {"design": "uniform"},
         {"seed": 1},
