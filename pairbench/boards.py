@@ -17,6 +17,7 @@ from pydantic import (
 from pairbench.env import checked_budgets
 from pairbench.errors import InvalidParameter, UnknownBoard, unknown
 from pairbench.harness.plan import Entry, RunSpec, checked_seeds
+from pairbench.registry import design_names
 
 
 def parsed_seeds(text: str) -> tuple[int, ...]:
@@ -59,6 +60,10 @@ def _read_seeds(value: object) -> object:
     return parsed_seeds(value) if isinstance(value, str) else value
 
 
+def _read_designs(value: object) -> object:
+    return design_names() if value == "all" else value
+
+
 _MOST_SEEDS = 1_000_000
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_read_seeds), AfterValidator(checked_seeds)]
 Budgets = Annotated[tuple[int, ...], AfterValidator(checked_budgets)]
@@ -92,7 +97,7 @@ class Board(_Strict):
         title: one line.
         description: what it is for.
         reference: the design that label savings are measured against.
-        designs: what is run besides.
+        designs: what is run besides; ``"all"`` stands for every design that is installed.
         environments: what they are run on.
         seeds: ``"0:10"`` or a list.
         budgets: cumulative numbers of labels; each environment's own if not given.
@@ -102,7 +107,7 @@ class Board(_Strict):
     title: str
     description: str
     reference: str
-    designs: tuple[str, ...]
+    designs: Annotated[tuple[str, ...], BeforeValidator(_read_designs)]
     environments: tuple[BoardEnvironment, ...] = Field(min_length=1)
     seeds: Seeds
     budgets: Budgets | None = None

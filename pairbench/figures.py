@@ -1,7 +1,7 @@
 """Figures on paper: SVG and PNG by matplotlib, the same bytes for the same numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,189 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
             frameon=False,
         )
         return _saved(figure, folder / "learning-curves")
+
+
+def savings_chart(report: Report, families: Mapping[str, str], folder: Path) -> list[Path]:
+    """Draw each design's label savings with their interval, a column for each environment.
+
+    Args:
+        report: what to draw.
+        families: the family of each design.
+        folder: where ``label-savings.svg`` and ``.png`` go.
+
+    Returns:
+        The files; none if there is nothing to draw.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    sections = report.sections
+    if not sections:
+        return []
+    colours = _family_colours(families)
+    savings = {
+        (section.environment, row.design): row.savings
+        for section in sections
+        for row in section.rows
+        if row.savings is not None
+    }
+    designs = {row.design for section in sections for row in section.rows} - {report.reference}
+
+    def place(design: str) -> tuple[int, float]:
+        found = [s.value for (_, name), s in savings.items() if name == design and s.value > 0]
+        mean = sum(math.log(value) for value in found) / len(found) if found else -math.inf
+        return list(colours).index(families[design]), -mean
+
+    order = sorted(designs, key=place)
+    least, most = 1 / 16, 8.0
+    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
+        size = (2.6 + 1.45 * len(sections), 1.2 + 0.165 * len(order))
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, len(sections), sharey=True, squeeze=False).ravel()
+        for axis, section in zip(axes, sections, strict=True):
+            axis.axvline(1, color=_REFERENCE["color"], linewidth=0.8)
+            for line, design in enumerate(order):
+                found = savings.get((section.environment, design))
+                if found is None:
+                    continue
+                low, value, high = (
+                    min(max(x, least), most) for x in (found.low, found.value, found.high)
+                )
+                colour = colours[families[design]]
+                axis.plot([low, high], [line, line], color=colour, linewidth=1.1)
+                axis.plot(value, line, "o" if least < value < most else "<", color=colour, ms=3)
+            axis.set_xscale("log", base=2)
+            axis.set_xlim(least / 1.15, most * 1.15)
+            axis.set_xticks([1 / 8, 1 / 2, 2, 8], ["⅛", "½", "2", "8"])
+            axis.set_xticks([], minor=True)
+            name = section.environment.removeprefix("pairbench/").replace("(", "\n(")
+            axis.set_title(name, fontsize=7, fontweight="bold")
+            axis.grid(axis="both", color="#EEEEEE", linewidth=0.6)
+            axis.set_axisbelow(True)
+        axes[0].set_yticks(range(len(order)), order, fontsize=6.5)
+        axes[0].set_ylim(len(order) - 0.4, -0.6)
+        for label in axes[0].get_yticklabels():
+            label.set_color(colours[families[label.get_text()]])
+        figure.supxlabel(
+            f"labels saved against {report.reference}, ×, with 95 % interval", fontsize=9
+        )
+        shown = list(dict.fromkeys(families[design] for design in order))
+        figure.legend(
+            [Patch(color=colours[family]) for family in shown],
+            shown,
+            loc="outside upper center",
+            ncols=5,
+            frameon=False,
+            fontsize=8,
+        )
+        return _saved(figure, folder / "label-savings")
+
+
+def family_map(report: Report, families: Mapping[str, str], folder: Path) -> list[Path]:
+    """Draw which family's best design has the least gap, by environment and labels.
+
+    Args:
+        report: what to draw; controls take no part.
+        families: the family of each design.
+        folder: where ``families.svg`` and ``.png`` go.
+
+    Returns:
+        The files; none if there is nothing to draw.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch, Rectangle
+
+    if not report.sections:
+        return []
+    colours = _family_colours(families)
+    winners = [family_winners(section, families) for section in report.sections]
+    marks = sorted({mark for won in winners for mark in won})
+    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
+        names = [section.environment.removeprefix("pairbench/") for section in report.sections]
+        size = (1 + 0.08 * max(map(len, names)) + 1.6 * len(marks), 1.6 + 0.5 * len(winners))
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.subplots()
+        for line, won in enumerate(winners):
+            for mark, (design, ratio, tied) in won.items():
+                x, family = marks.index(mark), families[design]
+                box = Rectangle(
+                    (x + 0.02, line + 0.04), 0.96, 0.92, color=colours[family], alpha=0.3
+                )
+                axis.add_patch(box)
+                text = f"{design} {ratio:.2f}"
+                axis.text(x + 0.5, line + 0.36, text, ha="center", va="center", fontsize=7)
+                for k, other in enumerate(tied):
+                    axis.plot(x + 0.5 + 0.08 * (k - (len(tied) - 1) / 2), line + 0.74, "s",
+                              color=colours[other], markersize=4)  # fmt: skip
+        axis.set_xlim(0, len(marks))
+        axis.set_ylim(len(winners), 0)
+        axis.set_xticks([x + 0.5 for x in range(len(marks))], [f"{m:,} labels" for m in marks])
+        axis.set_yticks([y + 0.5 for y in range(len(names))], names)
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
+        shown = [
+            f
+            for f in colours
+            if any(families[d] == f or f in t for won in winners for d, _, t in won.values())
+        ]
+        figure.legend(
+            [Patch(color=colours[family], alpha=0.6) for family in shown],
+            shown,
+            loc="outside lower center",
+            ncols=4,
+            frameon=False,
+            title=f"best design, its gap over {report.reference}'s; squares: families tied with it",
+            title_fontsize=7,
+            fontsize=7,
+        )
+        return _saved(figure, folder / "families")
+
+
+def family_winners(
+    section: Section, families: Mapping[str, str]
+) -> dict[int, tuple[str, float, list[str]]]:
+    """The design of least gap at each budget, its gap over the reference's, and what ties with it.
+
+    A family ties where the interval of its best design's ratio holds the winner's ratio.
+
+    Args:
+        section: an environment; controls take no part.
+        families: the family of each design.
+    """
+    won = {}
+    for mark in (p.budget for p in section.rows[0].curve if p.budget <= section.rows[0].budget):
+        points = [
+            (point.ratio, row.design)
+            for row in section.rows
+            if row.rank is not None
+            for point in row.curve
+            if point.budget == mark and point.ratio is not None
+        ]
+        if not points:
+            continue
+        points.sort(key=lambda pair: pair[0].value)
+        least, winner = points[0]
+        best = {families[design]: ratio for ratio, design in reversed(points)}
+        tied = [
+            family
+            for family, ratio in best.items()
+            if family != families[winner] and ratio.low <= least.value
+        ]
+        won[mark] = winner, least.value, sorted(tied)
+    return won
 
 
 def gap_curve(selection: "Selection", past: int, stem: Path) -> list[Path]:
@@ -216,6 +399,13 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axis.set_axisbelow(True)
     return lines_of
+
+
+def _family_colours(families: Mapping[str, str]) -> dict[str, str]:
+    """A colour for each family, in the order in which families are named."""
+    ordered = list(dict.fromkeys(families.values()))
+    palette = [*_COLOURS, "#999999", "#444444", "#882255"]
+    return {family: palette[i % len(palette)] for i, family in enumerate(ordered)}
 
 
 def _sparse(axis: "Axes") -> Any:

@@ -57,6 +57,13 @@ def test_a_board_is_read_as_written() -> None:
     assert (second.seeds, second.budgets, second.optional) == ((7, 8), (20,), True)
 
 
+def test_all_designs_are_those_that_are_installed() -> None:
+    board = read_board("mine", GOOD.replace('["leverage"]', '"all"'))
+    assert board.designs == tuple(design_names())
+    with pytest.raises(InvalidParameter, match="designs"):
+        read_board("mine", GOOD.replace('["leverage"]', '"every"'))
+
+
 def test_a_board_with_further_designs_runs_them_besides_its_own() -> None:
     cells, _ = read_board("mine", GOOD).run_spec("first-two").cells()
     assert {cell.design.name for cell in cells} == {"uniform", "leverage", "first-two"}

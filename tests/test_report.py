@@ -16,7 +16,7 @@ from rich.console import Console
 from pairbench import RunSpec, load_report, play, run
 from pairbench.console import section_table
 from pairbench.errors import RunError
-from pairbench.figures import learning_curves
+from pairbench.figures import family_map, family_winners, learning_curves, savings_chart
 from pairbench.harness.store import Record, Store
 from pairbench.report import Report, Section
 
@@ -224,6 +224,49 @@ def test_a_figure_shows_names_as_they_are(found: Report, tmp_path: Path, name: s
     odd = replace(found, sections=[replace(found.sections[0], rows=rows)])
     text = "".join(ET.parse(learning_curves(odd, tmp_path)[0]).getroot().itertext())
     assert name in text
+
+
+FAMILIES = {"uniform": "plain", "first-two": "plain", "leverage": "optimal design"}
+
+
+@pytest.mark.parametrize("draw", [savings_chart, family_map])
+def test_figures_by_family_are_the_same_each_time(
+    found: Report, tmp_path: Path, draw: Callable[[Report, dict[str, str], Path], list[Path]]
+) -> None:
+    first, second = (draw(found, FAMILIES, tmp_path / name) for name in ("one", "two"))
+    assert [path.suffix for path in first] == [".svg", ".png"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    text = "".join(ET.parse(first[0]).getroot().itertext())
+    assert "LogLinear-v1" in text
+    assert "leverage" in text
+    assert draw(replace(found, sections=[]), FAMILIES, tmp_path) == []
+
+
+def test_the_winner_has_the_least_gap_and_families_tie_where_intervals_overlap(
+    found: Report,
+) -> None:
+    won = family_winners(found.sections[0], FAMILIES)
+    assert list(won) == list(BUDGETS)
+    for mark, (winner, ratio, tied) in won.items():
+        points = {
+            row.design: point.ratio
+            for row in found.sections[0].rows
+            for point in row.curve
+            if point.budget == mark
+        }
+        values = {design: p.value for design, p in points.items() if p}
+        assert ratio == min(values.values()) == values[winner]
+        others = [d for d in values if FAMILIES[d] != FAMILIES[winner]]
+        best = points[min(others, key=values.__getitem__)]
+        assert best is not None
+        assert tied == [FAMILIES[others[0]]] * (best.low <= ratio)
+
+
+def test_a_control_wins_nothing(found: Report) -> None:
+    section = found.sections[0]
+    rows = [replace(row, rank=None) if row.design == "leverage" else row for row in section.rows]
+    won = family_winners(replace(section, rows=rows), FAMILIES)
+    assert all(winner != "leverage" for winner, _, _ in won.values())
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
