@@ -32,7 +32,6 @@ from pairbench import (
     View,
     filled,
     fresh_pairs,
-    label_forecast,
 )
 from pairbench.information import NeighbourEntropy
 
@@ -67,7 +66,7 @@ class BalPm(BeliefDesign):
         """Choose one after the other."""
         pool = view.pool
         pairs = fresh_pairs(view, max(n, self.candidates))
-        scores = label_forecast(self.belief(view), view.rng, pairs).mutual_information
+        scores = self.belief(view).forecast(view.rng, pairs).mutual_information
         prompts, place = np.unique(
             np.concatenate([pairs[:, 0], view.pairs[:, 0]]), return_inverse=True
         )

@@ -30,7 +30,6 @@ from pairbench import (
     View,
     filled,
     fresh_pairs,
-    label_forecast,
     pair_scores,
 )
 
@@ -59,7 +58,7 @@ class Bald(BeliefDesign):
 
     def select(self, view: View, n: int) -> Pairs:
         """Score all pairs, and rank those not asked before."""
-        information = label_forecast(self.belief(view), view.rng).mutual_information
+        information = self.belief(view).forecast(view.rng).mutual_information
         pairs = fresh_pairs(view, view.pool.n_pairs)
         scores = self.perturbed(pair_scores(view.pool, information)[tuple(pairs.T)], view.rng)
         return filled(pairs[np.argsort(-scores, kind="stable")], n)

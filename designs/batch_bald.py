@@ -29,7 +29,6 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    drawn_differences,
     filled,
     fresh_pairs,
 )
@@ -63,7 +62,7 @@ class BatchBald(BeliefDesign):
     def select(self, view: View, n: int) -> Pairs:
         """Choose block after block."""
         pairs = fresh_pairs(view, max(n, self.candidates))
-        draws = drawn_differences(self.belief(view), pairs, self.draws, view.rng)
+        draws = self.belief(view).scenarios(pairs, self.draws, view.rng)
         mean, labels = draws.mean(axis=0), min(n, len(pairs))
         blocks = -(-labels // self.joint)
         parts = np.array_split(np.arange(len(pairs)), blocks)

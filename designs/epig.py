@@ -23,7 +23,6 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    drawn_differences,
     filled,
     fresh_pairs,
     uniform_pairs,
@@ -61,7 +60,7 @@ class Epig(BeliefDesign):
         policy = self.aim == "policy"
         aim = policy_pairs(view, self.targets) if policy else uniform_pairs(view, self.targets)
         both = np.concatenate([pairs, aim])
-        draws = drawn_differences(self.belief(view), both, self.draws, view.rng)
+        draws = self.belief(view).scenarios(both, self.draws, view.rng)
         gains = shared_information(draws[:, : len(pairs)], draws[:, len(pairs) :]).mean(axis=1)
         return filled(pairs[np.argsort(-gains, kind="stable")], n)
 

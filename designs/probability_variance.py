@@ -16,7 +16,7 @@ Cost: one fit and O(N K² d) a round.
 
 from dataclasses import dataclass
 
-from pairbench import BeliefDesign, Pairs, View, label_forecast, pair_scores, top_pairs
+from pairbench import BeliefDesign, Pairs, View, pair_scores, top_pairs
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,5 @@ class ProbabilityVariance(BeliefDesign):
 
     def select(self, view: View, n: int) -> Pairs:
         """Rank all pairs."""
-        variance = label_forecast(self.belief(view), view.rng).variance
+        variance = self.belief(view).forecast(view.rng).variance
         return top_pairs(view, pair_scores(view.pool, variance), n)

@@ -30,7 +30,6 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    label_forecast,
     pair_scores,
     reward_differences,
     top_pairs,
@@ -66,7 +65,7 @@ class VolumeRemoval(BeliefDesign):
     def removed(self, belief: Belief, rng: np.random.Generator) -> Array:
         """The least removed volume of all pairs, in the order of ``pool.pair_mask``."""
         if self.answers == "logistic":
-            p = label_forecast(belief, rng).probability
+            p = belief.forecast(rng).probability
             return np.minimum(p, 1 - p)
         by_first, by_second = np.zeros((2, belief.pool.n_pairs))
         for delta in reward_differences(belief.pool, belief.draws(self.draws, rng)):

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from pairbench.design import Design, View
 from pairbench.errors import InvalidParameter
-from pairbench.estimators import Belief, LaplaceBelief, Members, make_estimator
-from pairbench.information.forecast import LabelForecast, gaussian_forecast, sampled_forecast
+from pairbench.estimators import Belief, make_estimator
 from pairbench.information.optimal import OptimalDesign, check_tolerance, optimal_weights
 from pairbench.information.rounding import check_method, rounded_pairs
 from pairbench.pool import Pairs, Pool, numbered_pairs, pair_numbers
@@ -416,58 +415,6 @@ def over_turns(view: View, duel: Callable[[Pairs], Duels], n: int) -> Pairs:
         first, second = duel(asked)
         asked = np.concatenate([asked, np.stack([due, first[due], second[due]], axis=1)])
     return asked[len(view.pairs) :]
-
-
-def label_forecast(
-    belief: Belief, rng: np.random.Generator, pairs: Pairs | None = None
-) -> LabelForecast:
-    """What is believed of the labels of some pairs, ``(m,)`` each.
-
-    In closed form where the belief is normal, from all members of an ensemble, and otherwise from
-    100 posterior draws.
-
-    Args:
-        belief: what is believed of rewards.
-        rng: where draws come from.
-        pairs: ``(m, 3)``; all of the pool, in the order of ``pool.pair_mask``, if not given.
-    """
-    pool = belief.pool
-    if isinstance(belief, LaplaceBelief):
-        if pairs is not None:
-            return gaussian_forecast(*belief.of_pairs(pairs))
-        mask = pool.pair_mask
-        return gaussian_forecast(belief.differences()[mask], belief.difference_variance()[mask])
-    rewards = belief.rewards if isinstance(belief, Members) else belief.draws(100, rng)
-    return sampled_forecast(reward_differences(pool, rewards, pairs))
-
-
-def reward_differences(pool: Pool, rewards: Array, pairs: Pairs | None = None) -> Iterator[Array]:
-    """Δ of some pairs under one reward function after the other, ``(m,)`` each.
-
-    Args:
-        pool: the pool.
-        rewards: ``(E, n_prompts, K)``.
-        pairs: ``(m, 3)``; all of the pool, in the order of ``pool.pair_mask``, if not given.
-    """
-    prompt, first, second = np.nonzero(pool.pair_mask) if pairs is None else pairs.T
-    for reward in rewards:
-        yield reward[prompt, first] - reward[prompt, second]
-
-
-def drawn_differences(belief: Belief, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
-    """Δ of some pairs drawn jointly, ``(count, m)``; of an ensemble, all members and each once.
-
-    Args:
-        belief: what is believed of rewards.
-        pairs: ``(m, 3)``.
-        count: how many draws.
-        rng: where draws come from.
-    """
-    if isinstance(belief, Members):
-        prompt, first, second = pairs.T
-        differences: Array = belief.rewards[:, prompt, first] - belief.rewards[:, prompt, second]
-        return differences
-    return belief.pair_draws(pairs, count, rng)
 
 
 def pair_scores(pool: Pool, values: Array) -> Array:

@@ -10,18 +10,13 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from pairbench import (
-    Belief,
     Duels,
-    Laplace,
-    Members,
     Pairs,
     Pool,
     View,
     distinct_draws,
-    drawn_differences,
     filled,
     fresh_pairs,
-    label_forecast,
     largest,
     largest_pair,
     over_prompts,
@@ -35,7 +30,6 @@ from pairbench import (
     top_pairs,
 )
 from pairbench.errors import PairbenchError
-from pairbench.information import gaussian_forecast, sampled_forecast
 from tests.reference import history
 
 MakePool = Callable[..., Pool]
@@ -382,72 +376,6 @@ def test_the_best_is_redrawn_until_it_is_another(make_pool: MakePool) -> None:
 
 
 # forecasts and differences
-
-
-class Draws(Belief):
-    """A belief that can do nothing but draw."""
-
-    def __init__(self, pool: Pool, scale: float) -> None:
-        self.pool, self.scale = pool, scale
-
-    def draws(self, count: int, rng: np.random.Generator) -> Array:
-        drawn: Array = self.scale * rng.normal(size=(count, *self.pool.valid.shape))
-        return drawn
-
-    def difference_variance(self) -> Array:
-        raise AssertionError("not asked for")
-
-    def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
-        raise AssertionError("not asked for")
-
-    def pair_draws(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
-        return np.stack([*reward_differences(self.pool, self.draws(count, rng), pairs)])
-
-
-def beliefs(view: View) -> dict[str, Belief]:
-    rewards = np.random.default_rng(1).normal(size=(7, *view.pool.valid.shape))
-    return {
-        "laplace": Laplace().fit(view),
-        "members": Members(view.pool, rewards),
-        "draws": Draws(view.pool, 2.0),
-    }
-
-
-@pytest.mark.parametrize("kind", ["laplace", "members", "draws"])
-def test_label_forecast_of_some_pairs_is_that_of_all(
-    make_pool: MakePool, make_view: MakeView, kind: str
-) -> None:
-    pool = make_pool(2, 4, 4, 3, ragged=True)
-    view = make_view(pool, *history(pool, 8))
-    belief = beliefs(view)[kind]
-    everything = np.argwhere(pool.pair_mask)
-    made = label_forecast(belief, np.random.default_rng(3))
-    some = label_forecast(belief, np.random.default_rng(3), everything[[5, 1, 5]])
-    for name in ("probability", "noise", "slope"):
-        np.testing.assert_allclose(getattr(made, name)[[5, 1, 5]], getattr(some, name))
-    if kind == "laplace":
-        right = gaussian_forecast(*belief.of_pairs(everything))
-    elif isinstance(belief, Members):
-        z = [belief.rewards[:, x, i] - belief.rewards[:, x, j] for x, i, j in everything]
-        right = sampled_forecast(np.transpose(z))
-    else:
-        right = sampled_forecast(belief.pair_draws(everything, 100, np.random.default_rng(3)))
-    np.testing.assert_allclose(made.mutual_information, right.mutual_information, atol=1e-12)
-    np.testing.assert_allclose(made.probability, right.probability)
-
-
-def test_drawn_differences(make_pool: MakePool, make_view: MakeView) -> None:
-    pool = make_pool(2, 4, 4, 3, ragged=True)
-    view = make_view(pool, *history(pool, 8))
-    pairs = np.argwhere(pool.pair_mask)[:6]
-    for kind, belief in beliefs(view).items():
-        drawn = drawn_differences(belief, pairs, 5, np.random.default_rng(3))
-        if isinstance(belief, Members):
-            x, i, j = pairs.T
-            np.testing.assert_array_equal(drawn, belief.rewards[:, x, i] - belief.rewards[:, x, j])
-        else:
-            right = belief.pair_draws(pairs, 5, np.random.default_rng(3))
-            np.testing.assert_array_equal(drawn, right, err_msg=kind)
 
 
 def test_reward_differences_and_pair_scores_keep_the_order_of_pairs(make_pool: MakePool) -> None:

@@ -1,7 +1,13 @@
 """What a design may believe about rewards from the labels so far."""
 
 from pairbench.errors import UnknownEstimator
-from pairbench.estimators.belief import Belief, Estimator, Members, centred
+from pairbench.estimators.belief import (
+    Belief,
+    Estimator,
+    Members,
+    centred,
+    reward_differences,
+)
 from pairbench.estimators.dropout import Dropout
 from pairbench.estimators.ensemble import Ensemble
 from pairbench.estimators.epistemic import Epistemic
@@ -18,6 +24,7 @@ __all__ = [
     "Members",
     "centred",
     "make_estimator",
+    "reward_differences",
 ]
 
 _HOMES = {

@@ -1,13 +1,16 @@
 """What may be believed about rewards, and what makes a belief of the labels so far."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.pool import Pairs, Pool
+from pairbench.information.forecast import LabelForecast, sampled_forecast
+from pairbench.pool import Pairs, Pool, frozen_array
 
 if TYPE_CHECKING:
     from pairbench.design import View
@@ -43,7 +46,7 @@ class Belief(ABC):
 
     @abstractmethod
     def difference_variance(self) -> Array:
-        """s_ij² of all pairs, ``(N, K, K)``, symmetric."""
+        """s_ij² of all pairs, ``(N, K, K)``, symmetric and read-only; computed once."""
 
     @abstractmethod
     def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
@@ -72,6 +75,30 @@ class Belief(ABC):
             rng: where the randomness comes from.
         """
 
+    def scenarios(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
+        """Equally likely reward differences that stand for the posterior, ``(e, m)``.
+
+        ``count`` joint draws; of an ensemble all members, and each once.
+
+        Args:
+            pairs: ``(m, 3)``.
+            count: how many draws.
+            rng: where draws come from.
+        """
+        return self.pair_draws(pairs, count, rng)
+
+    def forecast(self, rng: np.random.Generator, pairs: Pairs | None = None) -> LabelForecast:
+        """What is believed of the labels of some pairs, ``(m,)`` each.
+
+        In closed form where the belief is normal, from all members of an ensemble, and otherwise
+        from 100 posterior draws.
+
+        Args:
+            rng: where draws come from.
+            pairs: ``(m, 3)``; all of the pool, in the order of ``pool.pair_mask``, if not given.
+        """
+        return sampled_forecast(reward_differences(self.pool, self.draws(100, rng), pairs))
+
 
 class Members(Belief):
     """A posterior that is E equally likely reward functions, such as the members of an ensemble."""
@@ -91,12 +118,15 @@ class Members(Belief):
 
     def difference_variance(self) -> Array:
         """See :meth:`Belief.difference_variance`."""
+        return self._difference_variance
+
+    @cached_property
+    def _difference_variance(self) -> Array:
         e = self._deviations
         covariance = np.einsum("eni,enj->nij", e, e, optimize=True) / len(e)
         variance = self.variance[:, :, None] + self.variance[:, None, :] - 2 * covariance
         # Completions that all members find equal must give 0, not a rounding error below it.
-        nonnegative: Array = np.maximum(variance, 0.0)
-        return nonnegative
+        return frozen_array(np.maximum(variance, 0.0))
 
     def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
         """See :meth:`Belief.of_pairs`."""
@@ -112,6 +142,14 @@ class Members(Belief):
         """Members drawn with replacement."""
         drawn: Array = self._differences(pairs)[rng.integers(len(self.rewards), size=count)]
         return drawn
+
+    def scenarios(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
+        """All members."""
+        return self._differences(pairs)
+
+    def forecast(self, rng: np.random.Generator, pairs: Pairs | None = None) -> LabelForecast:
+        """From all members."""
+        return sampled_forecast(reward_differences(self.pool, self.rewards, pairs))
 
     def _differences(self, pairs: Pairs) -> Array:
         prompt, first, second = pairs.T
@@ -142,3 +180,16 @@ def centred(pool: Pool, rewards: Array) -> Array:
     mean = np.where(pool.valid, rewards, 0.0).sum(axis=-1) / pool.valid.sum(axis=1)
     result: Array = rewards - mean[..., None]
     return result
+
+
+def reward_differences(pool: Pool, rewards: Array, pairs: Pairs | None = None) -> Iterator[Array]:
+    """Δ of some pairs under one reward function after the other, ``(m,)`` each.
+
+    Args:
+        pool: the pool.
+        rewards: ``(E, n_prompts, K)``.
+        pairs: ``(m, 3)``; all of the pool, in the order of ``pool.pair_mask``, if not given.
+    """
+    prompt, first, second = np.nonzero(pool.pair_mask) if pairs is None else pairs.T
+    for reward in rewards:
+        yield reward[prompt, first] - reward[prompt, second]

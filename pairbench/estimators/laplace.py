@@ -10,8 +10,9 @@ from scipy.linalg import solve_triangular
 from pairbench.design import View
 from pairbench.errors import InvalidParameter, TrainingFailed
 from pairbench.estimators.belief import Belief, Estimator, centred
+from pairbench.information.forecast import LabelForecast, gaussian_forecast
 from pairbench.information.laplacian import pair_forms
-from pairbench.pool import Pairs, Pool
+from pairbench.pool import Pairs, Pool, frozen_array
 from pairbench.training.log_linear import fit_theta, logistic_slope
 
 Array = NDArray[np.float64]
@@ -68,12 +69,27 @@ class LaplaceBelief(Belief):
     @cached_property
     def variance(self) -> Array:  # type: ignore[override]
         """See :class:`Belief`."""
-        variance: Array = ((centred_features(self.pool) @ self._root) ** 2).sum(axis=-1)
+        variance: Array = ((self._phi @ self._root) ** 2).sum(axis=-1)
         return variance
 
     def difference_variance(self) -> Array:
         """See :meth:`Belief.difference_variance`."""
-        return pair_forms(self.pool.phi, self.covariance)
+        return self._difference_variance
+
+    @cached_property
+    def _difference_variance(self) -> Array:
+        return frozen_array(pair_forms(self.pool.phi, self.covariance))
+
+    @cached_property
+    def _phi(self) -> Array:
+        return centred_features(self.pool)
+
+    def forecast(self, rng: np.random.Generator, pairs: Pairs | None = None) -> LabelForecast:
+        """In closed form."""
+        if pairs is not None:
+            return gaussian_forecast(*self.of_pairs(pairs))
+        mask = self.pool.pair_mask
+        return gaussian_forecast(self.differences()[mask], self.difference_variance()[mask])
 
     def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
         """See :meth:`Belief.of_pairs`."""
@@ -82,8 +98,7 @@ class LaplaceBelief(Belief):
 
     def draws(self, count: int, rng: np.random.Generator) -> Array:
         """See :meth:`Belief.draws`."""
-        phi = centred_features(self.pool)
-        noise = self._noise(count, rng) @ phi.reshape(-1, self.pool.dim).T
+        noise = self._noise(count, rng) @ self._phi.reshape(-1, self.pool.dim).T
         drawn: Array = self.mean + noise.reshape(count, *self.mean.shape)
         return drawn
 

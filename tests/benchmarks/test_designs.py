@@ -56,6 +56,15 @@ def test_bal_pm(benchmark: BenchmarkFixture, make_view: MakeView) -> None:
     benchmark(make_design("bal-pm").select, view, 320)
 
 
+def test_leverage(benchmark: BenchmarkFixture, make_view: MakeView) -> None:
+    """The best 100 of 21,000 pairs, d = 128, after 200 labels."""
+    rng = np.random.default_rng(0)
+    pool = Pool(rng.normal(size=(100, 21, 128)) / 12)
+    asked = rng.permutation(np.argwhere(pool.pair_mask))[:200]
+    view = make_view(pool, asked, rng.integers(2, size=200), n=100)
+    benchmark(make_design("leverage").select, view, 100)
+
+
 @pytest.mark.parametrize(
     "name", ["apl", "bald", "batch-bald", "epig", "guro", "max-regret", "probability-variance"]
 )

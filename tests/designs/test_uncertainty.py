@@ -22,7 +22,6 @@ from pairbench import (
     Members,
     Pool,
     View,
-    drawn_differences,
     fresh_pairs,
     make_design,
     uniform_pairs,
@@ -425,7 +424,7 @@ def test_targets_follow_the_policy(make_pool: MakePool, make_view: MakeView) -> 
 
 def test_ensembles_lend_all_their_members(view: View, ensemble: Members) -> None:
     pairs = np.array(all_pairs(view.pool))[:8]
-    draws = drawn_differences(ensemble, pairs, 100, view.rng)
+    draws = ensemble.scenarios(pairs, 100, view.rng)
     assert draws.shape == (6, 8)
     for name in ("batch-bald", "epig", "bal-pm"):
         made = chosen_by(view, name, 10)

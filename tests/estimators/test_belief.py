@@ -5,12 +5,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from pairbench import Members, Pool
-from pairbench.estimators import centred
-from tests.reference import all_pairs
+from pairbench import Belief, Laplace, Members, Pairs, Pool, View
+from pairbench.estimators import centred, reward_differences
+from pairbench.information import gaussian_forecast, sampled_forecast
+from tests.reference import all_pairs, history
 
 Array = NDArray[np.float64]
 MakePool = Callable[..., Pool]
+MakeView = Callable[..., View]
 
 
 @pytest.fixture
@@ -93,3 +95,79 @@ def test_centred_rewards_have_mean_zero_in_every_prompt(pool: Pool) -> None:
         there = pool.valid[x]
         expected = rewards[..., x, there] - rewards[..., x, there].mean(axis=-1, keepdims=True)
         np.testing.assert_allclose(found[..., x, there], expected, atol=1e-14)
+
+
+def test_variances_of_differences_are_computed_once_and_cannot_be_written_to(
+    pool: Pool, rewards: Array
+) -> None:
+    belief = Members(pool, rewards)
+    variance = belief.difference_variance()
+    assert belief.difference_variance() is variance
+    with pytest.raises(ValueError, match="read-only"):
+        variance[0, 0, 1] = 0
+
+
+class Draws(Belief):
+    """A belief that can do nothing but draw."""
+
+    def __init__(self, pool: Pool, scale: float) -> None:
+        self.pool, self.scale = pool, scale
+
+    def draws(self, count: int, rng: np.random.Generator) -> Array:
+        drawn: Array = self.scale * rng.normal(size=(count, *self.pool.valid.shape))
+        return drawn
+
+    def difference_variance(self) -> Array:
+        raise AssertionError("not asked for")
+
+    def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
+        raise AssertionError("not asked for")
+
+    def pair_draws(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
+        return np.stack([*reward_differences(self.pool, self.draws(count, rng), pairs)])
+
+
+def beliefs(view: View) -> dict[str, Belief]:
+    rewards = np.random.default_rng(1).normal(size=(7, *view.pool.valid.shape))
+    return {
+        "laplace": Laplace().fit(view),
+        "members": Members(view.pool, rewards),
+        "draws": Draws(view.pool, 2.0),
+    }
+
+
+@pytest.mark.parametrize("kind", ["laplace", "members", "draws"])
+def test_a_forecast_of_some_pairs_is_that_of_all(
+    make_pool: MakePool, make_view: MakeView, kind: str
+) -> None:
+    pool = make_pool(2, 4, 4, 3, ragged=True)
+    view = make_view(pool, *history(pool, 8))
+    belief = beliefs(view)[kind]
+    everything = np.argwhere(pool.pair_mask)
+    made = belief.forecast(np.random.default_rng(3))
+    some = belief.forecast(np.random.default_rng(3), everything[[5, 1, 5]])
+    for name in ("probability", "noise", "slope"):
+        np.testing.assert_allclose(getattr(made, name)[[5, 1, 5]], getattr(some, name))
+    if kind == "laplace":
+        right = gaussian_forecast(*belief.of_pairs(everything))
+    elif isinstance(belief, Members):
+        z = [belief.rewards[:, x, i] - belief.rewards[:, x, j] for x, i, j in everything]
+        right = sampled_forecast(np.transpose(z))
+    else:
+        right = sampled_forecast(belief.pair_draws(everything, 100, np.random.default_rng(3)))
+    np.testing.assert_allclose(made.mutual_information, right.mutual_information, atol=1e-12)
+    np.testing.assert_allclose(made.probability, right.probability)
+
+
+def test_scenarios_are_draws_or_all_members(make_pool: MakePool, make_view: MakeView) -> None:
+    pool = make_pool(2, 4, 4, 3, ragged=True)
+    view = make_view(pool, *history(pool, 8))
+    pairs = np.argwhere(pool.pair_mask)[:6]
+    for kind, belief in beliefs(view).items():
+        drawn = belief.scenarios(pairs, 5, np.random.default_rng(3))
+        if isinstance(belief, Members):
+            x, i, j = pairs.T
+            np.testing.assert_array_equal(drawn, belief.rewards[:, x, i] - belief.rewards[:, x, j])
+        else:
+            right = belief.pair_draws(pairs, 5, np.random.default_rng(3))
+            np.testing.assert_array_equal(drawn, right, err_msg=kind)
