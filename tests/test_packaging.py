@@ -132,6 +132,7 @@ def test_the_installed_package_is_found_outside_the_checkout(
     assert ast.literal_eval(environments) == environment_ids()
 
 
+@pytest.mark.slow
 def test_the_installed_package_runs_the_quickstart_outside_the_checkout(
     installed: Path, tmp_path: Path
 ) -> None:

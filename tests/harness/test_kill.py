@@ -138,6 +138,7 @@ def killed_again_and_again(
     assert completed + 1 >= rounds // 15
 
 
+@pytest.mark.slow
 def test_three_kills_at_random_moments_lose_nothing(
     tmp_path: Path, started: Start, cli: Cli, results: Results, undisturbed: Any
 ) -> None:

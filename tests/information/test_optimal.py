@@ -136,6 +136,7 @@ def unclear_rank(pool: Pool, thetas: Sequence[Array]) -> bool:
     # A large tolerance keeps the search in float32.
     tol=st.sampled_from([0.2, 0.01, 1e-4]),
 )
+@pytest.mark.slow
 def test_the_efficiency_bound_is_never_above_the_efficiency(
     seed: int,
     kind: str,

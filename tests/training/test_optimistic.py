@@ -308,6 +308,7 @@ def test_both_optimisers_find_the_same_minimum() -> None:
     np.testing.assert_allclose(policy.theta, newton(loss, start), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_alpha_beyond_all_accuracy_says_so(make_pool: MakePool) -> None:
     pool = make_pool()
     pairs, labels = questions(pool, 0, 40)
