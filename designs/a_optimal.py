@@ -13,25 +13,14 @@ Cost: A few sweeps of O(N K d² + N K² d), once an episode.
 
 from dataclasses import dataclass
 
-from pairbench import Design, Pairs, View, check_weighing, sampled_pairs, weights_at_zero
+from pairbench import View, WeightedDesign, weights_at_zero
+from pairbench.information import OptimalDesign
 
 
 @dataclass(frozen=True)
-class AOptimal(Design):
-    """Pairs in proportion to weights that are optimal at θ = 0.
+class AOptimal(WeightedDesign):
+    """Pairs in proportion to weights that are optimal at θ = 0."""
 
-    Attributes:
-        tol: the weights' proven efficiency is at least 1 − tol.
-        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
-    """
-
-    tol: float = 0.05
-    rounding: str = "systematic"
-
-    def __post_init__(self) -> None:
-        check_weighing(self.tol, self.rounding)
-
-    def select(self, view: View, n: int) -> Pairs:
+    def weights(self, view: View, n: int) -> OptimalDesign:
         """Take the same weights in every round."""
-        design = weights_at_zero(view, "a", self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+        return weights_at_zero(view, "a", self.tol)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench import Design, InvalidParameter, Pairs, View, fresh_pairs, turned
+from pairbench import Design, Pairs, View, check_counts, fresh_pairs, turned
 from pairbench.information import RankOne
 
 Array = NDArray[np.float64]
@@ -43,9 +43,7 @@ class ActiveDpo(Design):
     projection: int = 8192
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "projection"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
+        check_counts(self, "candidates", "projection")
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose one by one, no pair again before all candidates are taken."""

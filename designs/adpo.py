@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench import BeliefDesign, InvalidParameter, Pairs, View, filled, fresh_pairs, turned
+from pairbench import BeliefDesign, Pairs, View, check_counts, filled, fresh_pairs, turned
 from pairbench.information import logistic_slope
 
 
@@ -41,8 +41,7 @@ class Adpo(BeliefDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.candidates < 1:
-            raise InvalidParameter(f"candidates must be 1 or more, got {self.candidates}.")
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose one by one at the current estimate."""

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench import Design, InvalidParameter, Pairs, View, filled, fresh_pairs
+from pairbench import Design, InvalidParameter, Pairs, View, check_counts, filled, fresh_pairs
 
 Array = NDArray[np.float64]
 FORMS = ("entropy-certainty", "entropy", "certainty", "uncertainty", "mid", "tails")
@@ -53,9 +53,7 @@ class Apl(Design):
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise InvalidParameter(f"form must be one of {', '.join(FORMS)}, got {self.form!r}.")
-        for name in ("prompts", "pairs"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
+        check_counts(self, "prompts", "pairs")
 
     def select(self, view: View, n: int) -> Pairs:
         """Draw, and sieve twice."""

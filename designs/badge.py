@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import BeliefDesign, Pairs, View, check_candidates, filled, fresh_pairs, turned
+from pairbench import BeliefDesign, Pairs, View, check_counts, filled, fresh_pairs, turned
 from pairbench.coverage import Nearest, d2_sampled
 
 
@@ -38,7 +38,7 @@ class Badge(BeliefDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Draw one after the other."""

@@ -25,14 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import (
-    BeliefDesign,
-    InvalidParameter,
-    Pairs,
-    View,
-    filled,
-    fresh_pairs,
-)
+from pairbench import BeliefDesign, InvalidParameter, Pairs, View, check_counts, filled, fresh_pairs
 from pairbench.information import NeighbourEntropy
 
 
@@ -58,9 +51,7 @@ class BalPm(BeliefDesign):
             raise InvalidParameter(f"weight must be a finite number, 0 or more, got {self.weight}.")
         if not (np.isfinite(self.dimension) and self.dimension > 0):
             raise InvalidParameter(f"dimension must be positive and finite, got {self.dimension}.")
-        for name in ("neighbours", "candidates"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
+        check_counts(self, "neighbours", "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose one after the other."""

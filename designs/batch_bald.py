@@ -24,14 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench import (
-    BeliefDesign,
-    InvalidParameter,
-    Pairs,
-    View,
-    filled,
-    fresh_pairs,
-)
+from pairbench import BeliefDesign, Pairs, View, check_counts, filled, fresh_pairs
 from pairbench.information import JointLabels, logistic_slope
 
 Array = NDArray[np.float64]
@@ -55,9 +48,7 @@ class BatchBald(BeliefDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("draws", "candidates", "joint", "configurations"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
+        check_counts(self, "draws", "candidates", "joint", "configurations")
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose block after block."""

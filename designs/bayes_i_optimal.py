@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from pairbench import (
     Design,
-    InvalidParameter,
     Laplace,
     Pairs,
     View,
+    check_counts,
     check_weighing,
     round_weights,
     sampled_pairs,
@@ -41,8 +41,7 @@ class BayesIOptimal(Design):
 
     def __post_init__(self) -> None:
         check_weighing(self.tol, self.rounding)
-        if self.draws < 1:
-            raise InvalidParameter(f"draws must be 1 or more, got {self.draws}.")
+        check_counts(self, "draws")
 
     def select(self, view: View, n: int) -> Pairs:
         """Optimise this round's labels over new draws."""

@@ -33,7 +33,7 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    check_candidates,
+    check_counts,
     fresh_pairs,
     sampled_pairs,
 )
@@ -58,11 +58,10 @@ class Coreset(BeliefDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clusters < 1:
-            raise InvalidParameter(f"clusters must be 1 or more, got {self.clusters}.")
+        check_counts(self, "clusters")
         if not (np.isfinite(self.radius) and self.radius > 0):
             raise InvalidParameter(f"radius must be a positive number, got {self.radius}.")
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Draw in proportion to the bounds."""

@@ -30,7 +30,7 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    check_candidates,
+    check_counts,
     filled,
     fresh_pairs,
     turned,
@@ -61,7 +61,7 @@ class Dpp(Design):
             raise InvalidParameter(f"quality must be finite, 0 or more, got {self.quality}.")
         if not (np.isfinite(self.width) and self.width > 0):
             raise InvalidParameter(f"width must be a positive number, got {self.width}.")
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Take the pair of largest q² v, again and again."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, InvalidParameter, largest, redrawn, rivals
+from pairbench import Belief, DuelDesign, Duels, check_counts, largest, redrawn, rivals
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Drts(DuelDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tries < 1:
-            raise InvalidParameter(f"tries must be 1 or more, got {self.tries}.")
+        check_counts(self, "tries")
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Draw until the two differ."""

@@ -23,6 +23,7 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
+    check_counts,
     filled,
     fresh_pairs,
     uniform_pairs,
@@ -50,9 +51,7 @@ class Epig(BeliefDesign):
         super().__post_init__()
         if self.aim not in ("policy", "uniform"):
             raise InvalidParameter(f"aim must be policy or uniform, got {self.aim!r}.")
-        for name in ("targets", "draws", "candidates"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
+        check_counts(self, "targets", "draws", "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Rank the candidates."""

@@ -27,6 +27,7 @@ from pairbench import (
     Laplace,
     Pairs,
     View,
+    check_counts,
     turned,
     uniform_pairs,
 )
@@ -52,8 +53,7 @@ class GreedyIRobust(Design):
         for name in ("selectivity", "residual"):
             if not (np.isfinite(value := getattr(self, name)) and value >= 0):
                 raise InvalidParameter(f"{name} must be a finite number, 0 or more, got {value}.")
-        if self.candidates < 1:
-            raise InvalidParameter(f"candidates must be 1 or more, got {self.candidates}.")
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose one after the other, each counted as if its label were there."""

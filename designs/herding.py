@@ -26,7 +26,7 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    check_candidates,
+    check_counts,
     filled,
     fresh_pairs,
     turned,
@@ -50,7 +50,7 @@ class Herding(Design):
     def __post_init__(self) -> None:
         if not (np.isfinite(self.width) and self.width > 0):
             raise InvalidParameter(f"width must be a positive number, got {self.width}.")
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Take the pair that brings the mean closest, again and again."""

@@ -12,25 +12,14 @@ Cost: One DPO fit and a few sweeps of O(N K d² + N K² d) a round.
 
 from dataclasses import dataclass
 
-from pairbench import Design, Pairs, View, check_weighing, round_weights, sampled_pairs
+from pairbench import View, WeightedDesign, round_weights
+from pairbench.information import OptimalDesign
 
 
 @dataclass(frozen=True)
-class IOptimalAdaptive(Design):
-    """Optimal weights at θ̂, given the labels already bought.
+class IOptimalAdaptive(WeightedDesign):
+    """Optimal weights at θ̂, given the labels already bought."""
 
-    Attributes:
-        tol: the weights' proven efficiency is at least 1 − tol.
-        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
-    """
-
-    tol: float = 0.05
-    rounding: str = "systematic"
-
-    def __post_init__(self) -> None:
-        check_weighing(self.tol, self.rounding)
-
-    def select(self, view: View, n: int) -> Pairs:
+    def weights(self, view: View, n: int) -> OptimalDesign:
         """Optimise this round's labels at the current estimate."""
-        design = round_weights(view, n, "i", view.implicit_theta(), self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+        return round_weights(view, n, "i", view.implicit_theta(), self.tol)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Design, Pairs, View, check_candidates, filled, fresh_pairs, turned
+from pairbench import Design, Pairs, View, check_counts, filled, fresh_pairs, turned
 from pairbench.coverage import Nearest
 
 
@@ -36,7 +36,7 @@ class KCenter(Design):
     candidates: int = 5000
 
     def __post_init__(self) -> None:
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Take the farthest pair, again and again."""

@@ -18,7 +18,7 @@ Cost: O(m d (l + n)) a round, m candidate pairs and l labels so far.
 
 from dataclasses import dataclass
 
-from pairbench import Design, Pairs, View, check_candidates, filled, fresh_pairs, turned
+from pairbench import Design, Pairs, View, check_counts, filled, fresh_pairs, turned
 from pairbench.coverage import Nearest, d2_sampled
 
 
@@ -33,7 +33,7 @@ class KMeansPlusPlus(Design):
     candidates: int = 5000
 
     def __post_init__(self) -> None:
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Draw one after the other."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Design, Pairs, View, check_candidates, filled, fresh_pairs, turned
+from pairbench import Design, Pairs, View, check_counts, filled, fresh_pairs, turned
 from pairbench.coverage import greedy_cover, pair_distances
 
 
@@ -38,7 +38,7 @@ class KMedoids(Design):
     candidates: int = 1000
 
     def __post_init__(self) -> None:
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Lower the total distance, again and again."""

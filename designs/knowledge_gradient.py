@@ -28,16 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
-from pairbench import (
-    Design,
-    InvalidParameter,
-    Laplace,
-    LaplaceBelief,
-    Pairs,
-    View,
-    fresh_pairs,
-    turned,
-)
+from pairbench import Design, Laplace, LaplaceBelief, Pairs, View, check_counts, fresh_pairs, turned
 from pairbench.information import RankOne, logistic_slope, policy_covariance
 
 Array = NDArray[np.float64]
@@ -54,8 +45,7 @@ class KnowledgeGradient(Design):
     candidates: int = 1000
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise InvalidParameter(f"candidates must be 1 or more, got {self.candidates}.")
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Choose one after the other, each counted as if its label were there."""

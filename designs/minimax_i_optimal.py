@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from pairbench import (
     Design,
-    InvalidParameter,
     Laplace,
     Pairs,
     View,
+    check_counts,
     check_weighing,
     round_weights,
     sampled_pairs,
@@ -40,8 +40,7 @@ class MinimaxIOptimal(Design):
 
     def __post_init__(self) -> None:
         check_weighing(self.tol, self.rounding)
-        if self.draws < 1:
-            raise InvalidParameter(f"draws must be 1 or more, got {self.draws}.")
+        check_counts(self, "draws")
 
     def select(self, view: View, n: int) -> Pairs:
         """Optimise this round's labels over new draws."""

@@ -14,36 +14,17 @@ Cost: a few sweeps of O(N K d² + N K² d).
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pairbench import (
-    ControlView,
-    Design,
-    Pairs,
-    View,
-    check_weighing,
-    round_weights,
-    sampled_pairs,
-)
+from pairbench import ControlView, View, WeightedDesign, round_weights
+from pairbench.information import OptimalDesign
 
 
 @dataclass(frozen=True)
-class OracleIOptimal(Design):
-    """Optimal weights at θ*, given the labels already bought.
-
-    Attributes:
-        tol: the weights' proven efficiency is at least 1 − tol.
-        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
-    """
+class OracleIOptimal(WeightedDesign):
+    """Optimal weights at θ*, given the labels already bought."""
 
     control: ClassVar[bool] = True
 
-    tol: float = 0.05
-    rounding: str = "systematic"
-
-    def __post_init__(self) -> None:
-        check_weighing(self.tol, self.rounding)
-
-    def select(self, view: View, n: int) -> Pairs:
+    def weights(self, view: View, n: int) -> OptimalDesign:
         """Optimise this round's labels for the prompts that the policy is scored on."""
         assert isinstance(view, ControlView)
-        design = round_weights(view, n, "i", view.theta, self.tol, view.covariance)
-        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+        return round_weights(view, n, "i", view.theta, self.tol, view.covariance)

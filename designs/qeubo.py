@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import BeliefDesign, InvalidParameter, Pairs, View, filled, largest, turned
+from pairbench import BeliefDesign, Pairs, View, check_counts, filled, largest, turned
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Qeubo(BeliefDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.draws < 1:
-            raise InvalidParameter(f"draws must be 1 or more, got {self.draws}.")
+        check_counts(self, "draws")
 
     def select(self, view: View, n: int) -> Pairs:
         """Add one completion after the other; over and over once all are compared."""

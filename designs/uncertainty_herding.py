@@ -25,15 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import (
-    BeliefDesign,
-    Pairs,
-    View,
-    check_candidates,
-    filled,
-    fresh_pairs,
-    turned,
-)
+from pairbench import BeliefDesign, Pairs, View, check_counts, filled, fresh_pairs, turned
 from pairbench.coverage import greedy_cover, median_distance, pair_distances
 
 
@@ -50,7 +42,7 @@ class UncertaintyHerding(BeliefDesign):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_candidates(self.candidates)
+        check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
         """Raise the coverage, again and again."""

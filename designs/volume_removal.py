@@ -30,6 +30,7 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
+    check_counts,
     pair_scores,
     reward_differences,
     top_pairs,
@@ -54,8 +55,7 @@ class VolumeRemoval(BeliefDesign):
         super().__post_init__()
         if self.answers not in ("logistic", "clipped"):
             raise InvalidParameter(f"answers must be logistic or clipped, got {self.answers!r}.")
-        if self.draws < 1:
-            raise InvalidParameter(f"draws must be 1 or more, got {self.draws}.")
+        check_counts(self, "draws")
 
     def select(self, view: View, n: int) -> Pairs:
         """Rank all pairs."""

@@ -59,6 +59,36 @@ class DuelDesign(BeliefDesign):
         return over_prompts(view, lambda: self.duel(belief, view.rng), n)
 
 
+@dataclass(frozen=True)
+class WeightedDesign(Design):
+    """A design that draws a round's pairs in proportion to optimal weights.
+
+    Attributes:
+        tol: the weights' proven efficiency is at least 1 − tol.
+        rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
+    """
+
+    tol: float = 0.05
+    rounding: str = "systematic"
+
+    def __post_init__(self) -> None:
+        check_weighing(self.tol, self.rounding)
+
+    @abstractmethod
+    def weights(self, view: View, n: int) -> OptimalDesign:
+        """The weights of a round.
+
+        Args:
+            view: the round's view.
+            n: how many labels.
+        """
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Round the weights to n pairs."""
+        design = self.weights(view, n)
+        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+
+
 def top_pairs(view: View, scores: Array, n: int) -> Pairs:
     """The n pairs of highest score; those asked least often come first, ties are broken at random.
 
@@ -299,17 +329,19 @@ def distinct_draws(log_first: Array, log_second: Array, rng: np.random.Generator
     return first, np.argmax(rest + rng.gumbel(size=shape), axis=1)
 
 
-def check_candidates(candidates: int) -> None:
-    """Refuse a number of candidate pairs that is none when a design is made.
+def check_counts(design: Design, *names: str) -> None:
+    """Refuse numbers of things that are none when a design is made, not when it plays.
 
     Args:
-        candidates: how many pairs a round's choice is made from.
+        design: the design that is made.
+        *names: its parameters that count something, such as ``"candidates"``.
 
     Raises:
-        InvalidParameter: If it is less than 1.
+        InvalidParameter: If one is less than 1.
     """
-    if candidates < 1:
-        raise InvalidParameter(f"candidates must be 1 or more, got {candidates}.")
+    for name in names:
+        if (value := getattr(design, name)) < 1:
+            raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
 
 
 @dataclass(frozen=True)
