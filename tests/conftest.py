@@ -104,6 +104,31 @@ def make_view() -> MakeView:
 
 
 @pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny GPT-2 of random weights, with a tokenizer of bytes and a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    folder = str(tmp_path_factory.mktemp("model"))
+    names = ["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend, eos_token="<end>", pad_token="<end>"
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
+    )
+    tokenizer.save_pretrained(folder)
+    config = GPT2Config(
+        vocab_size=len(names), n_embd=8, n_layer=1, n_head=1, eos_token_id=0, bos_token_id=0
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def alpaca_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small made-up folder of the form of github.com/tatsu-lab/alpaca_eval.
 

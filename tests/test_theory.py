@@ -17,8 +17,9 @@ from pairbench.registry import environment_ids
 WELL_SPECIFIED = [
     name
     for name in environment_ids()
+    if isinstance(make_env(name), type(make_env("LogLinear-v1")))
     # LogLinear-v1 is the isotropic world unless told otherwise.
-    if not any(other in name for other in ("Misspecified", "AlpacaEval", "LogLinear"))
+    and not any(other in name for other in ("Misspecified", "LogLinear"))
 ]
 # The prediction is of pairs that are drawn independently.
 DESIGNS = ["uniform", "i-optimal(rounding='independent')"]

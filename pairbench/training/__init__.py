@@ -10,7 +10,12 @@ from pairbench.policies import Policy
 from pairbench.pool import Pairs, Pool
 
 _HOMES = {
+    "cdpo": ("flipped", "LogLinearCDPO"),
+    "davidson": ("ties", "LogLinearDavidson"),
     "dpo": ("log_linear", "LogLinearDPO"),
+    "ipo": ("ipo", "LogLinearIPO"),
+    "rao-kupper": ("ties", "LogLinearRaoKupper"),
+    "rdpo": ("flipped", "LogLinearRDPO"),
     "selm": ("optimistic", "LogLinearSELM"),
     "xpo": ("optimistic", "LogLinearXPO"),
 }
@@ -37,8 +42,13 @@ class Trainer(Protocol):
 def make_trainer(trainer: str, ridge: float) -> Trainer:
     """A trainer of the log-linear policy by name or spec.
 
+    ``"dpo"`` is meant for Bradley–Terry labels. ``"cdpo"`` and ``"rdpo"`` (parameter ``flip_rate``)
+    are told that labels were flipped; ``"rao-kupper"`` and ``"davidson"`` (``nu``) take ties for
+    answers of their own; ``"ipo"`` (``tau``) fits margins by least squares; ``"selm"`` and
+    ``"xpo"`` (``alpha``) add optimism.
+
     Args:
-        trainer: ``"dpo"``, ``"selm"`` or ``"xpo"``, with parameters as in ``"xpo(alpha=0.01)"``.
+        trainer: one of these names, with parameters as in ``"rdpo(flip_rate=0.2)"``.
         ridge: λ, which belongs to the environment.
 
     Raises:

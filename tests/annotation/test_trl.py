@@ -8,31 +8,6 @@ import pytest
 from pairbench.annotation.exchange import exported
 from pairbench.annotation.pairs import Question
 
-CHAT = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny GPT-2 of random weights, with a tokenizer of bytes and a chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    folder = str(tmp_path_factory.mktemp("model"))
-    names = ["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    backend = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend, eos_token="<end>", pad_token="<end>"
-    )
-    tokenizer.chat_template = CHAT
-    tokenizer.save_pretrained(folder)
-    config = GPT2Config(
-        vocab_size=len(names), n_embd=8, n_layer=1, n_head=1, eos_token_id=0, bos_token_id=0
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    return folder
-
 
 def question(k: int, chat: bool) -> Question:
     texts: dict[str, Any] = {"prompt": f"Question {k}?", "first": "Yes.", "second": "No, no."}
@@ -49,7 +24,7 @@ def question(k: int, chat: bool) -> Question:
 
 @pytest.mark.parametrize("chat", [False, True], ids=["plain", "conversational"])
 def test_dpo_trains_on_what_is_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, chat: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_gpt2: str, chat: bool
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
@@ -74,7 +49,7 @@ def test_dpo_trains_on_what_is_exported(
         bf16=False,
         disable_tqdm=True,
     )
-    trainer = DPOTrainer(model, args=settings, train_dataset=data)
+    trainer = DPOTrainer(tiny_gpt2, args=settings, train_dataset=data)
     result = trainer.train()
     assert result.global_step == 2
     # At the first step the policy is the reference, and the loss is log 2.

@@ -4,7 +4,18 @@ import importlib
 
 import pytest
 
-from pairbench import InvalidParameter, LogLinearDPO, LogLinearSELM, LogLinearXPO, make_trainer
+from pairbench import (
+    InvalidParameter,
+    LogLinearCDPO,
+    LogLinearDavidson,
+    LogLinearDPO,
+    LogLinearIPO,
+    LogLinearRaoKupper,
+    LogLinearRDPO,
+    LogLinearSELM,
+    LogLinearXPO,
+    make_trainer,
+)
 from pairbench import training as package
 from pairbench.errors import UnknownTrainer
 from pairbench.training import Trainer
@@ -20,6 +31,17 @@ from pairbench.training import Trainer
         ("xpo(alpha=1)", LogLinearXPO(0.5, 1.0)),
         ("selm", LogLinearSELM(0.5, 1e-3)),
         ("selm(alpha=0.01)", LogLinearSELM(0.5, 0.01)),
+        ("cdpo", LogLinearCDPO(0.5, 0.1)),
+        ("cdpo(flip_rate=0)", LogLinearCDPO(0.5, 0.0)),
+        ("rdpo", LogLinearRDPO(0.5, 0.1)),
+        ("rdpo(flip_rate=0.2)", LogLinearRDPO(0.5, 0.2)),
+        ("ipo", LogLinearIPO(0.5, None)),
+        ("ipo(tau=0.25)", LogLinearIPO(0.5, 0.25)),
+        ("ipo(tau=None)", LogLinearIPO(0.5)),
+        ("rao-kupper", LogLinearRaoKupper(0.5, 3.0)),
+        ("rao-kupper(nu=2)", LogLinearRaoKupper(0.5, 2.0)),
+        ("davidson", LogLinearDavidson(0.5, 1.0)),
+        ("davidson(nu=0.5)", LogLinearDavidson(0.5, 0.5)),
     ],
 )
 def test_a_spec_is_a_trainer(spec: str, trainer: Trainer) -> None:
@@ -38,9 +60,14 @@ def test_every_name_leads_to_a_trainer_that_needs_no_parameter() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("xpoo", r"no trainer 'xpoo'\. Did you mean 'xpo'\? There are: dpo, selm, xpo"),
+        (
+            "xpoo",
+            r"no trainer 'xpoo'\. Did you mean 'xpo'\? There are: cdpo, davidson, dpo, ipo, "
+            "rao-kupper, rdpo, selm, xpo",
+        ),
+        ("rao_kupper", r"no trainer 'rao_kupper'\. Did you mean 'rao-kupper'\?"),
         ("DPO", r"no trainer 'DPO'\. Did you mean 'dpo'\?"),
-        ("", r"no trainer ''\. There are: dpo"),
+        ("", r"no trainer ''\. There are: cdpo"),
     ],
 )
 def test_an_unknown_name_names_the_nearest(spec: str, message: str) -> None:
@@ -61,6 +88,12 @@ def test_an_unknown_name_names_the_nearest(spec: str, message: str) -> None:
             1.0,
             r"ridge of trainer 'xpo' is 1\.0 already, .* 'xpo\(ridge=2\)'",
         ),
+        ("rdpo(flip_rate=0.5)", 1.0, "flip_rate must be at least 0 and below 0.5, got 0.5"),
+        ("cdpo(rate=0.1)", 1.0, "trainer 'cdpo' has no parameter 'rate'. .* flip_rate"),
+        ("ipo(tau=0)", 1.0, "tau must be positive and finite, or None for β, got 0"),
+        ("ipo(tau='beta')", 1.0, "trainer 'ipo': tau: .* got 'beta'"),
+        ("rao-kupper(nu=1)", 1.0, "nu must be more than 1 and finite, got 1.* 'dpo'"),
+        ("davidson(nu=0)", 1.0, "nu must be positive and finite, got 0.* 'dpo'"),
         ("dpo", 0.0, "ridge must be positive and finite, got 0"),
         ("selm", -1.0, "ridge must be positive and finite, got -1"),
     ],
