@@ -8,7 +8,7 @@ of pairs and nothing else.
 ``pairbench/LogLinear-v1`` has all the knobs; the other ids are presets, each turning one of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from pairbench import (
     make_trainer,
     register_env,
 )
+from pairbench.world import ADDED
 
 Array = NDArray[np.float64]
 
@@ -55,11 +56,17 @@ class LogLinear(Environment):
     - ``score_noise``: where given, the pool to choose from comes with external scores
       (``pool.scores``), such as a reward model's: r* plus noise of this standard deviation, reward
       units. Nothing else of the world changes.
+    - ``given``: how many of a prompt's completions are there from the beginning; the others have
+      to be generated. None: all.
+    - ``steps``: how many steps a completion has, for annotators that go by steps
+      (``Truth.steps``). Steps are independent but for their sum, the reward of near-duplicates
+      comes about in nearly the same way, and nothing else of the world changes; 1 is none.
     - ``beta``: β, reward units per nat.
     - ``ridge``: λ of the fit. Features have E‖φ‖² = 1, so λ is the inverse of the variance that the
       fit expects of rewards; the default is that of the default ``reward_scale``.
-    - ``trainer``: what turns labels into a policy, see :func:`pairbench.make_trainer`. The known
-      optimum, predictions and the design efficiency are of ``"dpo"``.
+    - ``trainer``: what turns labels into a policy: ``"dpo"``, or one for flipped labels, for ties,
+      with a squared loss or with optimism, see :func:`pairbench.make_trainer`. The known optimum,
+      predictions and the design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
@@ -77,9 +84,11 @@ class LogLinear(Environment):
     misspecification: float = 0.0
     missing: float = 0.0
     score_noise: float | None = None
+    given: int | None = field(default=None, metadata=ADDED)
     beta: float = 1.0
     ridge: float = 0.25
     trainer: str = "dpo"
+    steps: int = field(default=1, kw_only=True, metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -88,6 +97,7 @@ class LogLinear(Environment):
             ("completions", 2),
             ("dim", 1),
             ("clusters", 1),
+            ("steps", 1),
         ):
             if (value := getattr(self, name)) < least:
                 raise InvalidParameter(f"{name} must be {least} or more, got {value}.")
@@ -98,6 +108,10 @@ class LogLinear(Environment):
             raise InvalidParameter(
                 "score_noise must be a finite number, 0 or more, or None for a pool without "
                 f"scores, got {self.score_noise}."
+            )
+        if self.given is not None and self.given < 2:
+            raise InvalidParameter(
+                f"given must be 2 or more, so that there is a pair to compare, got {self.given}."
             )
         for name in ("duplicates", "missing"):
             if not 0 <= (value := getattr(self, name)) <= 1:
@@ -112,7 +126,7 @@ class LogLinear(Environment):
         make_trainer(self.trainer, self.ridge)  # says so if it cannot be
 
     def world(self, seed: int) -> World:
-        """Draw θ*, the pool, the held-out pool, and the noise of the scores, in this order."""
+        """Draw θ*, the pool, the held-out pool, the scores' noise and the steps, in this order."""
         rng = np.random.default_rng(seed)
         # Each cluster has a block of features of its own.
         block = np.arange(self.dim) * self.clusters // self.dim
@@ -121,18 +135,21 @@ class LogLinear(Environment):
         scale /= _block_norm(scale, block)
         theta = rng.normal(size=self.dim)
         theta *= self.reward_scale / _block_norm(theta * scale, block)
-        pool, rewards = self._pool(rng, self.prompts, scale, theta, block)
-        held_out, held_out_rewards = self._pool(rng, self.held_out_prompts, scale, theta, block)
+        pool, rewards, order = self._pool(rng, self.prompts, scale, theta, block)
+        held_out, held_out_rewards, _ = self._pool(rng, self.held_out_prompts, scale, theta, block)
         if self.score_noise is not None:
             noise = self.score_noise * rng.normal(size=rewards.shape)
             pool = pool.with_scores(rewards + noise)
+        steps = self._steps(rng, rewards, order) if self.steps > 1 else None
+        theta_star = None if self.misspecification else theta
         return World(
             pool=pool,
             held_out=held_out,
-            truth=Truth(rewards, held_out_rewards, None if self.misspecification else theta),
+            truth=Truth(rewards, held_out_rewards, theta_star, steps),
             oracle=BradleyTerry(rewards, seed),
             trainer=make_trainer(self.trainer, self.ridge),
             beta=self.beta,
+            given=None if self.given is None else pool.valid.cumsum(axis=1) <= self.given,
         )
 
     def _pool(
@@ -142,25 +159,45 @@ class LogLinear(Environment):
         scale: Array,
         theta: Array,
         block: NDArray[np.int64],
-    ) -> tuple[Pool, Array]:
+    ) -> tuple[Pool, Array, NDArray[np.int64]]:
         shape = (n, self.completions)
         phi = rng.normal(size=(*shape, self.dim)) * scale
         if self.clusters > 1:
             share = np.arange(1, self.clusters + 1) ** -self.skew
             cluster = rng.choice(self.clusters, size=n, p=share / share.sum())
             phi *= (block == cluster[:, None])[:, None, :]
-        copies = round(self.duplicates * self.completions)
-        if copies > 1:
-            phi[:, :copies] = phi[:, :1] + 0.05 * phi[:, :copies]
+        order = np.tile(np.arange(self.completions), (n, 1))
+        if self._copies > 1:
             # Which completions are the copies is not to be read off their position.
-            order = rng.permuted(np.tile(np.arange(self.completions), (n, 1)), axis=1)
-            phi = np.take_along_axis(phi, order[:, :, None], axis=1)
+            order = rng.permuted(order, axis=1)
+            phi = self._copied(phi, order)
         log_ref = self.sharpness * rng.normal(size=shape)
         outside = self.misspecification * rng.normal(size=shape)
         valid = (rng.random(shape) >= self.missing) | (np.arange(self.completions) < 2)
         lengths = rng.integers(20, 200, size=shape)
         pool = Pool(phi, log_ref=log_ref, lengths=lengths, valid=valid)
-        return pool, np.where(valid, pool.phi @ theta + outside, 0.0)
+        return pool, np.where(valid, pool.phi @ theta + outside, 0.0), order
+
+    def _steps(self, rng: np.random.Generator, rewards: Array, order: NDArray[np.int64]) -> Array:
+        """Rewards by step, ``(N, K, steps)``: normal ones, given their sum."""
+        deviation = np.hypot(self.reward_scale, self.misspecification) / np.sqrt(self.steps)
+        parts: Array = deviation * rng.normal(size=(*rewards.shape, self.steps))
+        if self._copies > 1:
+            parts = self._copied(parts, order)
+        parts += (rewards - parts.sum(axis=2))[:, :, None] / self.steps
+        return parts
+
+    @property
+    def _copies(self) -> int:
+        """How many completions of each prompt are nearly the same."""
+        return round(self.duplicates * self.completions)
+
+    def _copied(self, values: Array, order: NDArray[np.int64]) -> Array:
+        """Values ``(N, K, m)`` in this order, ``(N, K)``, the copies like the first."""
+        copies = self._copies
+        values[:, :copies] = values[:, :1] + 0.05 * values[:, :copies]
+        copied: Array = np.take_along_axis(values, order[:, :, None], axis=1)
+        return copied
 
 
 def _block_norm(values: Array, block: NDArray[np.int64]) -> Array:
@@ -295,3 +332,25 @@ class WidePool(LogLinear):
     completions: int = 64
     dim: int = 96
     prompts: int = 50
+
+
+@register_env("pairbench/GenerateThenLabel-v1")
+@dataclass(frozen=True)
+class GenerateThenLabel(LogLinear):
+    """Completions have a price, as labels have: each prompt begins with two of sixty-four.
+
+    **What this diagnoses.** Whether a design spends its money well between a larger pool, whose
+    best pairs are more informative, and more labels (Han, Goyal, Ma 2026, introduction). Policies
+    are scored on held-out prompts with all their completions, whatever was generated here.
+
+    **Known optimum.** None in closed form. A design at random gains from more completions as long
+    as it would ask the same pairs again without them; one that looks for informative pairs gains
+    as the longest of K(K − 1)/2 differences does, and pays for K. docs/generate-then-label.md has
+    the best K by price.
+    """
+
+    prompts: int = 50
+    completions: int = 64
+    given: int | None = 2
+    prices: str = field(default="label=1, completion=0.1", kw_only=True)
+    unit: str = field(default="money", kw_only=True)

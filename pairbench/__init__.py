@@ -12,7 +12,9 @@ if TYPE_CHECKING:
         ConfidenceDesign,
         DuelDesign,
         Duels,
+        ScoredDesign,
         WeightedDesign,
+        WrapperDesign,
         check_counts,
         check_weighing,
         distinct_draws,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         weights_at_zero,
     )
     from pairbench.boards import Board, load_board
+    from pairbench.budget import Prices
     from pairbench.design import ControlView, Design, View
     from pairbench.env import PairEnv
     from pairbench.errors import InvalidParameter, PairbenchError
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
         make_estimator,
         reward_differences,
     )
+    from pairbench.estimators.dawid_skene import dawid_skene
     from pairbench.harness.play import Episode, Round, play, replay
     from pairbench.harness.run import RunSpec, run
     from pairbench.oracles.bradley_terry import BradleyTerry
@@ -53,8 +57,12 @@ if TYPE_CHECKING:
     from pairbench.registry import make_design, make_env, register_design, register_env
     from pairbench.report import Report, load_report
     from pairbench.training import make_trainer
+    from pairbench.training.flipped import LogLinearCDPO, LogLinearRDPO
+    from pairbench.training.ipo import LogLinearIPO
     from pairbench.training.log_linear import LogLinearDPO
     from pairbench.training.optimistic import LogLinearSELM, LogLinearXPO
+    from pairbench.training.ties import LogLinearDavidson, LogLinearRaoKupper
+    from pairbench.votes import Votes
     from pairbench.world import Environment, Truth, World
 
 __version__ = "0.1.0"
@@ -77,7 +85,12 @@ _HOMES = {
     "InvalidParameter": "errors",
     "Laplace": "estimators",
     "LaplaceBelief": "estimators",
+    "LogLinearCDPO": "training.flipped",
     "LogLinearDPO": "training.log_linear",
+    "LogLinearDavidson": "training.ties",
+    "LogLinearIPO": "training.ipo",
+    "LogLinearRDPO": "training.flipped",
+    "LogLinearRaoKupper": "training.ties",
     "LogLinearSELM": "training.optimistic",
     "LogLinearXPO": "training.optimistic",
     "Members": "estimators",
@@ -85,15 +98,20 @@ _HOMES = {
     "PairbenchError": "errors",
     "Pairs": "pool",
     "Pool": "pool",
+    "Prices": "budget",
     "Report": "report",
     "Round": "harness.play",
     "RunSpec": "harness.run",
+    "ScoredDesign": "acquisition",
     "Truth": "world",
     "View": "design",
+    "Votes": "votes",
     "WeightedDesign": "acquisition",
     "World": "world",
+    "WrapperDesign": "acquisition",
     "check_counts": "acquisition",
     "check_weighing": "acquisition",
+    "dawid_skene": "estimators.dawid_skene",
     "distinct_draws": "acquisition",
     "filled": "acquisition",
     "fresh_pairs": "acquisition",
@@ -114,8 +132,8 @@ _HOMES = {
     "register_design": "registry",
     "register_env": "registry",
     "replay": "harness.play",
-    "rivals": "acquisition",
     "reward_differences": "estimators",
+    "rivals": "acquisition",
     "round_weights": "acquisition",
     "run": "harness.run",
     "sampled_pairs": "acquisition",
@@ -141,7 +159,12 @@ __all__ = [
     "InvalidParameter",
     "Laplace",
     "LaplaceBelief",
+    "LogLinearCDPO",
     "LogLinearDPO",
+    "LogLinearDavidson",
+    "LogLinearIPO",
+    "LogLinearRDPO",
+    "LogLinearRaoKupper",
     "LogLinearSELM",
     "LogLinearXPO",
     "Members",
@@ -149,15 +172,20 @@ __all__ = [
     "PairbenchError",
     "Pairs",
     "Pool",
+    "Prices",
     "Report",
     "Round",
     "RunSpec",
+    "ScoredDesign",
     "Truth",
     "View",
+    "Votes",
     "WeightedDesign",
     "World",
+    "WrapperDesign",
     "check_counts",
     "check_weighing",
+    "dawid_skene",
     "distinct_draws",
     "filled",
     "fresh_pairs",

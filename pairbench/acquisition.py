@@ -14,7 +14,9 @@ from pairbench.errors import InvalidParameter
 from pairbench.estimators import Belief, make_estimator
 from pairbench.information.optimal import OptimalDesign, check_tolerance, optimal_weights
 from pairbench.information.rounding import check_method, rounded_pairs
+from pairbench.plugins import is_file
 from pairbench.pool import Pairs, Pool, numbered_pairs, pair_numbers
+from pairbench.registry import make_design, parsed
 
 Array = NDArray[np.float64]
 Duels = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -56,7 +58,56 @@ class DuelDesign(BeliefDesign):
     def select(self, view: View, n: int) -> Pairs:
         """Let the rule name pairs, anew for each turn."""
         belief = self.belief(view)
-        return over_prompts(view, lambda: self.duel(belief, view.rng), n)
+        pairs = over_prompts(view, lambda: self.duel(belief, view.rng), n)
+        # The first is often the one that the rule prefers; an annotator's habits are not to tell.
+        return turned(view, pairs)
+
+
+@dataclass(frozen=True)
+class ScoredDesign(Design):
+    """A design that takes the pairs of highest score, each once before any a second time."""
+
+    @abstractmethod
+    def scores(self, view: View) -> Array:
+        """What a label of each pair is worth, ``(n_prompts, K, K)``.
+
+        Of ``[i, j]`` and ``[j, i]`` the one with i < j is read.
+
+        Args:
+            view: the round's view.
+        """
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Take the best, each turned at random."""
+        return turned(view, top_pairs(view, self.scores(view), n))
+
+
+@dataclass(frozen=True)
+class WrapperDesign(Design):
+    """A design that changes what another one does.
+
+    Attributes:
+        design: name or spec of the other design.
+    """
+
+    design: str
+
+    def __post_init__(self) -> None:
+        if is_file(parsed(self.design)[0]):
+            raise InvalidParameter(
+                f"a design inside another one goes by its name, so that runs can be repeated; got "
+                f"the file {self.design!r}. Register it with pairbench.register_design."
+            )
+        if self.inner.control:
+            raise InvalidParameter(
+                f"{self.design!r} is a control, which is shown the truth; a design inside another "
+                "one is not."
+            )
+
+    @property
+    def inner(self) -> Design:
+        """The other design."""
+        return make_design(self.design)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from pydantic import (
     ValidationError,
 )
 
+from pairbench.catalogue import WRAPPER
 from pairbench.env import checked_budgets
 from pairbench.errors import InvalidParameter, UnknownBoard, unknown
 from pairbench.harness.plan import Entry, RunSpec, checked_seeds
-from pairbench.registry import design_names
+from pairbench.registry import describe_design, design_names
 
 
 def parsed_seeds(text: str) -> tuple[int, ...]:
@@ -61,7 +62,9 @@ def _read_seeds(value: object) -> object:
 
 
 def _read_designs(value: object) -> object:
-    return design_names() if value == "all" else value
+    if value != "all":
+        return value
+    return [name for name in design_names() if describe_design(name)["family"] != WRAPPER]
 
 
 _MOST_SEEDS = 1_000_000
@@ -97,7 +100,8 @@ class Board(_Strict):
         title: one line.
         description: what it is for.
         reference: the design that label savings are measured against.
-        designs: what is run besides; ``"all"`` stands for every design that is installed.
+        designs: what is run besides; ``"all"`` stands for every design that is installed,
+            but for those that wrap another one.
         environments: what they are run on.
         seeds: ``"0:10"`` or a list.
         budgets: cumulative numbers of labels; each environment's own if not given.

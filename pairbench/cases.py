@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pairbench.budget import Ledger
 from pairbench.design import ControlView, View
 from pairbench.information import policy_covariance
-from pairbench.pool import Pairs, Pool, numbered_pairs
+from pairbench.pool import Pairs, Pool, Rows, numbered_pairs
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -128,15 +128,7 @@ class Order:
 
     def pool(self, pool: Pool) -> Pool:
         """The pool in the new order."""
-        where = self.prompts[:, None], self.completions
-        return Pool(
-            pool.features[where],
-            log_ref=np.where(pool.valid, pool.log_ref, 0.0)[where],
-            lengths=pool.lengths[where],
-            valid=pool.valid[where],
-            prompt_weights=pool.prompt_weights[self.prompts],
-            scores=None if pool.scores is None else pool.scores[where],
-        )
+        return pool.rows(Rows(self.prompts, self.completions, pool.prompt_weights[self.prompts]))
 
     def new(self, pairs: Pairs) -> Pairs:
         """Pairs of the old pool as those of the new one."""

@@ -1,4 +1,4 @@
-"""What designs say of themselves: the lines that end their docstrings, and a catalogue of them.
+"""What designs and annotators say of themselves: their docstrings, and a catalogue of them.
 
 A design's module docstring says in one sentence which pairs it chooses, then gives the equation,
 and ends with four lines, each of which may go on below: ``Family:``, ``Source:``, ``Assumes:``,
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+WRAPPER = "wrapper"
 FAMILIES = {
     "plain": "no model of the reward",
     "reward rank": "by where completions stand in the estimated rewards of their prompt",
@@ -22,9 +23,17 @@ FAMILIES = {
     "diversity": "pairs that stand for the pool and differ from each other",
     "decision-theoretic": "what a label is worth for the decision that it serves",
     "generation": "as a policy that generates its own completions would pair them",
+    WRAPPER: "what changes another design: what it may choose from, or what it pays for",
     "control": "not ranked: designs that know the truth, or that show what any choice can do",
 }
 """What the designs of each family go by, in the order of listings."""
+ANNOTATORS = {
+    "perception": "by how much the first seems better than the second; before the choice",
+    "choice": "what that makes of the answer; exactly one, `bradley-terry` if none is named",
+    "reply": "what becomes of the answer; after the choice",
+    "ready-made": "names that stand for a chain",
+}
+"""The same of the stages of annotators."""
 OTHER = "other"
 KEYS = ("family", "source", "assumes", "cost")
 
@@ -46,7 +55,7 @@ class Notes:
 
     Attributes:
         summary: its first paragraph, on one line.
-        text: all of it but the closing lines.
+        text: all of it but the parameters and the closing lines.
         closing: what stands in the closing lines, by key, in their order.
     """
 
@@ -64,7 +73,7 @@ def notes(docstring: str | None) -> Notes:
     if "family" in closing:
         closing["family"] = closing["family"].lower()
     summary = _one_line(text.split("\n\n")[0]).replace("``", "")
-    return Notes(summary, text.strip(), closing)
+    return Notes(summary, _SECTION.sub("", text).strip(), closing)
 
 
 def parameter_notes(factory: Any) -> dict[str, str]:
@@ -78,17 +87,19 @@ def parameter_notes(factory: Any) -> dict[str, str]:
     return found
 
 
-def by_family(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+def by_family(
+    entries: Iterable[Entry], families: Mapping[str, str] = FAMILIES
+) -> dict[str, list[Entry]]:
     """The designs of each family, the families in their order; unknown ones are "other"."""
-    families: dict[str, list[Entry]] = {family: [] for family in (*FAMILIES, OTHER)}
+    found: dict[str, list[Entry]] = {family: [] for family in (*families, OTHER)}
     for entry in entries:
-        families[entry["family"] if entry["family"] in FAMILIES else OTHER].append(entry)
-    return {family: designs for family, designs in families.items() if designs}
+        found[entry["family"] if entry["family"] in families else OTHER].append(entry)
+    return {family: designs for family, designs in found.items() if designs}
 
 
-def family_note(family: str) -> str:
+def family_note(family: str, families: Mapping[str, str] = FAMILIES) -> str:
     """What a family goes by, as the beginning of a sentence."""
-    note = FAMILIES.get(family, "of no family that is known here")
+    note = families.get(family, "of no family that is known here")
     return note[0].upper() + note[1:]
 
 
@@ -103,15 +114,23 @@ def short_source(source: str) -> str:
     return f"{named} {match[2]}"
 
 
-def markdown(entries: Iterable[Entry]) -> str:
-    """The catalogue as Markdown: a table of contents, then every design in full."""
-    families = by_family(entries)
-    lines = ["| family | designs |", "|---|---|"]
-    for family, designs in families.items():
+def markdown(
+    entries: Iterable[Entry], families: Mapping[str, str] = FAMILIES, what: str = "designs"
+) -> str:
+    """The catalogue as Markdown: a table of contents, then every design in full.
+
+    Args:
+        entries: the designs, or whatever they are.
+        families: what each family goes by, in the order of the catalogue.
+        what: what they are, in the plural.
+    """
+    found = by_family(entries, families)
+    lines = [f"| family | {what} |", "|---|---|"]
+    for family, designs in found.items():
         links = " · ".join(f"[{entry['name']}](#{entry['name']})" for entry in designs)
         lines.append(f"| [{family}](#family-{family.replace(' ', '-')}) | {links} |")
-    for family, designs in families.items():
-        lines += ["", f"## Family: {family}", "", f"{family_note(family)}."]
+    for family, designs in found.items():
+        lines += ["", f"## Family: {family}", "", f"{family_note(family, families)}."]
         for entry in designs:
             lines += ["", *_section(entry)]
     return "\n".join(lines) + "\n"

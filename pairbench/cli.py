@@ -58,24 +58,36 @@ def designs_command(
     as_json: Json = False,
 ) -> None:
     """List the designs by family, or show one in full."""
-    from pairbench import catalogue
-    from pairbench.console import console, design_listing, print_design, say, say_json
+    from pairbench.catalogue import FAMILIES
     from pairbench.registry import describe_design, design_details, design_names, parsed
 
     if name is not None:
-        entries = [design_details(parsed(name)[0])]
+        _print_one(design_details(parsed(name)[0]), FAMILIES, markdown, as_json)
     else:
         entries = [describe_design(known) for known in design_names()]
-    if as_json:
-        say_json(entries if name is None else entries[0])
-    elif markdown:
-        sys.stdout.write(catalogue.markdown(entries))
-    elif name is not None:
-        print_design(entries[0])
+        _print_all("designs", entries, FAMILIES, markdown, as_json)
+
+
+@app.command("annotators")
+def annotators_command(
+    name: Annotated[
+        str | None, typer.Argument(help="One stage or ready-made annotator. [default: all]")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print all that is known of them as Markdown.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List what annotators are made of, or show one stage in full."""
+    from pairbench.catalogue import ANNOTATORS
+    from pairbench.oracles.annotators import annotator_names, describe_annotator
+    from pairbench.registry import parsed
+
+    if name is not None:
+        _print_one(describe_annotator(parsed(name)[0]), ANNOTATORS, markdown, as_json)
     else:
-        for table in design_listing(entries):
-            console().print(table)
-        say("\n[dim]`pairbench designs NAME` shows one in full.[/]")
+        entries = [describe_annotator(known) for known in annotator_names()]
+        _print_all("annotators", entries, ANNOTATORS, markdown, as_json)
 
 
 @app.command("check")
@@ -129,6 +141,13 @@ def run_command(
             "With a board: run besides the board's own."
         ),
     ] = None,
+    annotator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Who answers, as 'mistake(rate=0.1)'; `pairbench annotators` lists the stages. "
+            "May be repeated: one after the other. [default: the environment's]"
+        ),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Worlds: 0:10 is ten of them, 0 to 9. [default: 0:10]")
     ] = None,
@@ -161,10 +180,17 @@ def run_command(
     from pairbench.console import console, print_failures, progress, say
     from pairbench.errors import InvalidParameter
     from pairbench.harness.run import RunSpec, run
+    from pairbench.oracles.annotators import chained
     from pairbench.report import load_report
 
     if board is not None:
-        given = {"--env": env, "--seeds": seeds, "--budgets": budgets, "--reference": reference}
+        given = {
+            "--env": env,
+            "--annotator": annotator,
+            "--seeds": seeds,
+            "--budgets": budgets,
+            "--reference": reference,
+        }
         for name, value in given.items():
             if value is not None:
                 raise InvalidParameter(
@@ -180,6 +206,7 @@ def run_command(
             seeds=parsed_seeds("0:10" if seeds is None else seeds),
             reference="uniform" if reference is None else reference,
             budgets=None if budgets is None else parsed_budgets(budgets),
+            annotator=chained(annotator) if annotator else None,
         )
     else:
         raise InvalidParameter(
@@ -427,6 +454,40 @@ def _say_kept(kept: Any) -> None:
         f"{kept.dataset}: {kept.size / 2**20:.1f} MiB, SHA-256 {kept.sha256[:12]}…, "
         f"now in {escape(str(data_folder()))}"
     )
+
+
+def _print_one(
+    entry: dict[str, Any], families: dict[str, str], markdown: bool, as_json: bool
+) -> None:
+    from pairbench import catalogue
+    from pairbench.console import print_design, say_json
+
+    if as_json:
+        say_json(entry)
+    elif markdown:
+        sys.stdout.write(catalogue.markdown([entry], families))
+    else:
+        print_design(entry)
+
+
+def _print_all(
+    what: str,
+    entries: list[dict[str, Any]],
+    families: dict[str, str],
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    from pairbench import catalogue
+    from pairbench.console import console, family_listing, say, say_json
+
+    if as_json:
+        say_json(entries)
+    elif markdown:
+        sys.stdout.write(catalogue.markdown(entries, families, what))
+    else:
+        for table in family_listing(entries, families, parameters=what == "annotators"):
+            console().print(table)
+        say(f"\n[dim]`pairbench {what} NAME` shows one in full.[/]")
 
 
 def _list(

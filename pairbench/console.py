@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pairbench.catalogue import KEYS, OTHER, by_family, family_note, short_source
+from pairbench.catalogue import FAMILIES, KEYS, OTHER, by_family, family_note, short_source
 
 if TYPE_CHECKING:
     from pairbench.annotation.exchange import BroughtIn, Exported
@@ -64,19 +64,30 @@ def listing(what: str, entries: Iterable[dict[str, Any]]) -> Table:
     return table
 
 
-def design_listing(entries: Iterable["Entry"]) -> Iterator[Table]:
-    """The designs of one family after the other: what each is, whose it is, and its cost."""
-    families = by_family(entries)
-    width = max(len(entry["name"]) for designs in families.values() for entry in designs)
-    for family, designs in families.items():
+def family_listing(
+    entries: Iterable["Entry"], families: Mapping[str, str] = FAMILIES, *, parameters: bool = False
+) -> Iterator[Table]:
+    """The designs of one family after the other: what each is, whose it is, and its cost.
+
+    Args:
+        entries: the designs, or whatever they are.
+        families: what each family goes by, in the order of the list.
+        parameters: whether to show the parameters with their defaults, too.
+    """
+    found = by_family(entries, families)
+    width = max(len(entry["name"]) for designs in found.values() for entry in designs)
+    for family, designs in found.items():
         table = Table.grid(padding=(0, 2))
-        table.title = f"\n[bold cyan]{family}[/]  [dim]{family_note(family)}[/]"
+        note = family_note(family, families).replace("`", "")
+        table.title = f"\n[bold cyan]{family}[/]  [dim]{note}[/]"
         table.title_justify, table.title_style = "left", ""
         table.add_column(style="bold", no_wrap=True, min_width=width)
         table.add_column(ratio=1)
         for entry in designs:
             table.add_row(escape(entry["name"]), escape(entry["summary"]))
-            aside = [short_source(entry["source"] or ""), entry["cost"] or ""]
+            shown = entry["parameters"] if parameters else {}
+            aside = [", ".join(f"{name}={_short(value)}" for name, value in shown.items())]
+            aside += [short_source(entry["source"] or ""), entry["cost"] or ""]
             if said := " · ".join(filter(None, aside)).replace("``", ""):
                 table.add_row("", f"[dim]{escape(said)}[/]")
         yield table
@@ -131,13 +142,13 @@ def section_table(section: "Section", reference: str) -> Table:
     budget = section.rows[0].budget
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=f"[bold]{escape(section.environment)}[/] after {budget} labels",
+        title=f"[bold]{escape(section.environment)}[/] after {budget} {_counted(section.unit)}",
         title_justify="left",
         title_style="",
     )
     table.add_column("", justify="right")
     table.add_column("design", no_wrap=True)
-    saved = escape(f"labels saved vs {reference}")
+    saved = escape(f"{section.unit} saved vs {reference}")
     for heading in ("gap", "95 % interval", saved, "efficiency", "select"):
         table.add_column(heading, justify="right", no_wrap=heading != saved)
     ranks = [row.rank for row in section.rows]
@@ -161,17 +172,25 @@ def section_table(section: "Section", reference: str) -> Table:
     return table
 
 
+def _counted(unit: str) -> str:
+    """What stands behind the number of a budget."""
+    return "units of money" if unit == "money" else unit
+
+
 def print_report(report: "Report", figures: Sequence[Path]) -> None:
     """The tables of a run, what they mean, and where the figures are."""
     if not report.sections:
         return
     screen = console()
+    units = sorted({section.unit for section in report.sections})
+    saved = " or ".join(units)
+    what = " or ".join({"labels": "how many labels", "money": "how much money"}[u] for u in units)
     for section in report.sections:
         screen.print(section_table(section, report.reference))
     screen.print(
         "[dim]gap: how much worse the policy is than the best one, in reward units; lower is "
-        f"better. labels saved: how many labels {escape(report.reference)} needs for the same gap, "
-        "over the labels spent. Equal ranks (=) are ties: differences that these seeds do not "
+        f"better. {saved} saved: {what} {escape(report.reference)} needs for the same gap, over "
+        f"the {saved} spent. Equal ranks (=) are ties: differences that these seeds do not "
         "make significant, and all that lies between. efficiency: information of the pairs "
         "chosen, over that of the best pairs.[/]"
     )
@@ -215,7 +234,8 @@ def print_cell(record: "Record", path: Path) -> None:
         return
     start, rounds = record["results"]["start"], record["results"]["rounds"]
     table = Table(box=box.SIMPLE_HEAD)
-    headings = ["labels", "gap", "above floor", "win rate", "efficiency", "tokens read"]
+    unit = record["cell"]["environment"]["params"].get("unit", "labels")
+    headings = [unit, "gap", "above floor", "win rate", "efficiency", "tokens read"]
     headings += ["select", "train"]
     for heading in headings:
         table.add_column(heading, justify="right")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from pairbench.budget import Ledger
 from pairbench.policies.log_linear import LogLinearPolicy
 from pairbench.pool import Pairs, Pool
 from pairbench.training.log_linear import fit_theta
+from pairbench.votes import Votes
 
 Array = NDArray[np.float64]
 
@@ -25,9 +26,14 @@ class View:
         beta: β of the training to come, reward units per nat.
         ridge: λ of the training to come.
         pairs: the questions asked so far, ``(m, 3)``, oldest first.
-        labels: their answers, ``(m,)``: 1 the first is better, 0 the second, ½ a tie, NaN none.
-        ledger: what has been bought, and the schedule.
+        labels: their answers, ``(m,)``: 1 the first is better, 0 the second, ½ a tie, NaN none;
+            what lies between is the mean of several votes.
+        ledger: what has been bought, the schedule, and the prices.
         rng: the only source of randomness that a design may use.
+        hidden: how many more completions of each prompt can be generated, ``(n_prompts,)``; None
+            where the pool is all there is.
+        votes: the single votes that the labels were made of, n being m; None where the annotators
+            give none.
     """
 
     pool: Pool
@@ -37,17 +43,27 @@ class View:
     labels: Array
     ledger: Ledger
     rng: np.random.Generator
+    hidden: NDArray[np.int64] | None = None
+    votes: Votes | None = field(default=None, kw_only=True)
 
     @property
     def budget_left(self) -> int:
-        """Labels that may be bought in this round."""
+        """Labels that may be bought in this round; at the average price where budgets are money."""
         return self.ledger.left
 
     @property
+    def money_left(self) -> float:
+        """Units of money that may be spent in this round, infinite where budgets count labels."""
+        return self.ledger.money_left
+
+    def cost(self, pairs: Pairs) -> Array:
+        """What it costs to ask each pair, ``(n,)`` units of money."""
+        return self.ledger.cost(pairs, self.pool)
+
+    @property
     def horizon(self) -> int:
-        """Labels that the episode may buy in all."""
-        horizon = self.ledger.horizon
-        return self.ledger.marks[-1] if horizon is None else horizon
+        """Labels that the episode may buy in all; at the average price where budgets are money."""
+        return self.ledger.planned
 
     @property
     def round(self) -> int:
@@ -57,7 +73,9 @@ class View:
     @property
     def rounds_left(self) -> int:
         """Rounds still to be played up to the horizon, this one included."""
-        return max(1, sum(mark <= self.horizon for mark in self.ledger.marks) - self.round)
+        ledger = self.ledger
+        horizon = ledger.marks[-1] if ledger.horizon is None else ledger.horizon
+        return max(1, sum(mark <= horizon for mark in ledger.marks) - self.round)
 
     @property
     def answered(self) -> Pairs:
@@ -89,8 +107,8 @@ class ControlView(View):
         covariance: C(θ*) of the held-out prompts, ``(d, d)``.
     """
 
-    theta: Array
-    covariance: Array
+    theta: Array = field(kw_only=True)
+    covariance: Array = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -119,8 +137,24 @@ class Design(ABC):
 
         Returns:
             ``(n, 3)`` integer rows ``(prompt, first, second)``, with ``first != second`` and both
-            valid. A question may be asked again; it then gets a fresh answer.
+            valid. A question may be asked again; it then gets a fresh answer. Where budgets are
+            money, more than n are allowed if ``view.money_left`` pays for them; of pairs that cost
+            more than is left, a random part is asked.
         """
+
+    def generate(self, view: View) -> NDArray[np.int64]:
+        """Choose completions to be generated, before the questions of a round are chosen.
+
+        Only asked in worlds where completions can be generated.
+
+        Args:
+            view: all that may be known.
+
+        Returns:
+            ``(m,)`` prompts, one completion being drawn from π_ref for each time that a prompt
+            stands here; by default none.
+        """
+        return np.empty(0, dtype=np.int64)
 
 
 class FunctionDesign(Design):

@@ -10,14 +10,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from pairbench.budget import Ledger
+from pairbench.budget import Ledger, least_price, make_prices, opened, reached
 from pairbench.design import ControlView, View
 from pairbench.errors import InvalidParameter, RunError
 from pairbench.metering import Usage, metered
+from pairbench.oracles import VotingOracle
 from pairbench.policies import Policy
 from pairbench.pool import Pairs, Pool, repeats
 from pairbench.registry import make_env
 from pairbench.scoring import Score
+from pairbench.votes import Votes
 from pairbench.world import Environment, World, drawn_world
 
 Observation = dict[str, NDArray[Any]]
@@ -35,21 +37,24 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
 
     **Action space.** ``MultiDiscrete``, ``(n, 3)`` rows ``(prompt, first, second)``, n being the
     largest batch of the schedule. Of the rows that are a question (two different valid
-    completions) the first ``labels_left`` are asked; all others buy nothing. To ask fewer, fill up
-    with rows whose ``first`` equals ``second``.
+    completions) the first are asked, as many as the budget buys; all others buy nothing. To ask
+    fewer, fill up with rows ``(prompt, i, i)`` of a completion i that is there. In worlds where
+    completions are generated, a row ``(prompt, i, i)`` of one that is not there yet draws the
+    prompt's next one; a step that asks nothing but draws does not end the round.
 
     **Observation space.** ``Dict``: the pool (``features``, ``log_ref``, 0 where not valid,
     ``lengths``, ``valid``, ``prompt_weights``), the questions so far (``pairs``, −1 where not yet
     asked), their answers (``labels``: 1, 0, ½; −1 where there is none), ``labels_left`` in this
-    round and ``rounds_left``.
+    round (at the average price, where budgets are money), ``money_left`` (1e30 where
+    budgets count labels) and ``rounds_left``.
 
     **Reward.** The fall of the gap G(π̂) on held-out prompts since the last round, reward units; the
     return is the total fall from π_ref's gap.
 
     **Episode end.** Terminated when the schedule is spent; never truncated.
 
-    **Info.** ``round``, ``labels`` bought so far, ``skipped`` rows of the last action. Never the
-    truth.
+    **Info.** ``round``, ``labels`` bought so far, money ``spent``, ``skipped`` rows of the last
+    action. Never the truth.
 
     **Arguments.** ``environment``: an id or an :class:`Environment`; ``budgets``: the schedule;
     ``horizon``: what designs plan for, the schedule's end if not given; further keywords are the
@@ -72,9 +77,9 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
 
         Args:
             environment: an id, a spec such as ``"pairbench/LogLinear-v1(dim=32)"``, or an object.
-            budgets: cumulative numbers of labels; the environment's own if not given.
-            horizon: the number of labels that designs are told to plan for; the last budget if
-                not given.
+            budgets: cumulative budgets, whole labels or units of money as the environment has it;
+                the environment's own if not given.
+            horizon: the budget that designs are told to plan for; the last one if not given.
             render_mode: only None, there is nothing to render.
             **params: parameters of the environment, where an id is given.
 
@@ -85,10 +90,18 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.marks = checked_budgets(self.environment.budgets if budgets is None else budgets)
         self.horizon = horizon
         self.render_mode = render_mode
+        self.prices = make_prices(self.environment.prices)
         # Shapes are the same for all seeds.
-        pool = drawn_world(self.environment, 0).pool
+        world = drawn_world(self.environment, 0)
+        pool, first = world.pool, self._opened(world)
+        # A round may buy more labels than at the average price, if it asks the cheapest pairs.
+        self._most = self.marks[-1] if first.unit == "labels" else most_labels(first, pool)
+        n, k, total = pool.n_prompts, pool.n_completions, self._most
         self.batch = int(np.diff((0, *self.marks)).max())
-        n, k, total = pool.n_prompts, pool.n_completions, self.marks[-1]
+        if first.unit == "money":
+            self.batch = total
+        if world.given is not None:
+            self.batch += int((pool.valid & ~world.given).sum())
         self.action_space = spaces.MultiDiscrete(np.tile([n, k, k], (self.batch, 1)))
         self.observation_space = spaces.Dict(  # type: ignore[assignment]  # Dict's own typing
             {
@@ -100,6 +113,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
                 "pairs": spaces.Box(-1, max(n, k), (total, 3), np.int64),
                 "labels": spaces.Box(-1, 1, (total,), np.float32),
                 "labels_left": spaces.Box(0, total, (1,), np.int64),
+                "money_left": spaces.Box(0, _LARGE, (1,), np.float64),
                 "rounds_left": spaces.Box(0, len(self.marks), (1,), np.int64),
             }
         )
@@ -112,12 +126,11 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         super().reset(seed=seed)
         self.seed = int(self.np_random.integers(2**32)) if seed is None else seed
         world = self._world = drawn_world(self.environment, self.seed)
-        # A copy, so that not even its attributes lead back to what the score is computed on.
-        self.pool: Pool = copy.copy(world.pool)
+        self._show(world.pool if world.given is None else world.pool.only(world.given))
         self.pairs: Pairs = np.empty((0, 3), dtype=np.int64)
         self.labels = np.empty(0)
-        self.ledger = Ledger(self.marks, horizon=self.horizon)
-        self.policy: Policy = world.trainer.fit(world.pool, world.beta, self.pairs, self.labels)
+        self.ledger = self._opened(world)
+        self.policy: Policy = world.trainer.fit(self.present, world.beta, self.pairs, self.labels)
         self.training = Usage()
         self._gap = world.gap(self.policy)
         return self._observation(), self._info(skipped=0)
@@ -125,22 +138,80 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     def step(
         self, action: NDArray[np.int64]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Ask the questions of one round, train, and score."""
+        """Generate what is asked for, ask the questions of one round, train, and score."""
         world = self.world
         if not self.ledger.rounds_left:
             raise RunError("the episode is over: the schedule is spent. Call reset() first.")
         rows = np.asarray(action, dtype=np.int64).reshape(-1, 3)
-        pairs = rows[world.pool.proper(rows)][: self.ledger.left]
-        answers = world.oracle.label(pairs, repeats(pairs, self.pairs))
+        generated = self._generate(rows)
+        pairs = rows[self.present.proper(rows)]
+        skipped = len(rows) - generated
+        if generated and not len(pairs):
+            return self._observation(), 0.0, False, False, self._info(skipped)
+        pairs = pairs[
+            : min(self.ledger.affordable(pairs, self.present), self._most - len(self.pairs))
+        ]
+        time = len(self.pairs) + np.arange(len(pairs))
+        answers = world.oracle.label(pairs, repeats(pairs, self.pairs), time)
         self.pairs = np.concatenate([self.pairs, pairs])
         self.labels = np.concatenate([self.labels, answers])
-        self.ledger = self.ledger.charge(pairs, world.pool)
+        self.ledger = self.ledger.charge(pairs, self.present)
         with metered() as self.training:
-            self.policy = world.trainer.fit(world.pool, world.beta, self.pairs, self.labels)
+            self.policy = world.trainer.fit(self.present, world.beta, self.pairs, self.labels)
         before, self._gap = self._gap, world.gap(self.policy)
         done = not self.ledger.rounds_left
-        info = self._info(skipped=len(rows) - len(pairs))
+        info = self._info(skipped - len(pairs))
         return self._observation(), before - self._gap, done, False, info
+
+    @property
+    def hidden(self) -> NDArray[np.int64] | None:
+        """How many completions of each prompt can still be generated, None where none ever can."""
+        if self.world.given is None:
+            return None
+        hidden: NDArray[np.int64] = (self.world.pool.valid & ~self.present.valid).sum(axis=1)
+        return hidden
+
+    def _opened(self, world: World) -> Ledger:
+        """The ledger of a new episode."""
+        pool = world.pool if world.given is None else world.pool.only(world.given)
+        return opened(
+            self.marks,
+            self.horizon,
+            pool,
+            unit=self.environment.unit,
+            prices=self.prices,
+            votes=world.oracle.size if isinstance(world.oracle, VotingOracle) else 1,
+        )
+
+    def _show(self, pool: Pool) -> None:
+        """Make this the pool that questions can be asked of."""
+        # Agents get a copy, so that not even its attributes lead back to what is scored.
+        self.present, self.pool = pool, copy.copy(pool)
+
+    def _generate(self, rows: NDArray[np.int64]) -> int:
+        """Draw the completions that rows (prompt, i, i) ask for, as far as the money goes."""
+        hidden, valid = self.hidden, self.world.pool.valid
+        if hidden is None:
+            return 0
+        n, k = valid.shape
+        inside = np.all((rows >= 0) & (rows < np.array([n, k, k])), axis=1)
+        prompt, first, second = np.where(inside[:, None], rows, 0).T
+        asks = (
+            inside & (first == second) & valid[prompt, first] & ~self.present.valid[prompt, first]
+        )
+        prompts = prompt[asks]
+        # The k-th asking for a prompt draws its k-th hidden completion, whichever i it named.
+        order = np.argsort(prompts, kind="stable")
+        turn = np.empty(len(prompts), dtype=np.int64)
+        turn[order] = np.arange(len(prompts)) - np.searchsorted(prompts[order], prompts[order])
+        prompts = prompts[turn < hidden[prompts]][: self.ledger.most_generated]
+        wanted = np.bincount(prompts, minlength=len(valid))
+        new = valid & ~self.present.valid
+        if len(prompts):
+            there = self.present.valid | (new & (new.cumsum(axis=1) <= wanted[:, None]))
+            self._show(self.world.pool.only(there))
+            self.ledger = self.ledger.generate(len(prompts), self.present)
+        return len(prompts)
 
     @property
     def world(self) -> World:
@@ -149,15 +220,23 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             raise RunError("there is no episode yet. Call reset() first.")
         return self._world
 
-    def view(self, control: bool = False) -> View:
+    def stream(self, purpose: str = "design") -> np.random.Generator:
+        """The random numbers of this round, the same whatever was played before.
+
+        Args:
+            purpose: what they are for; each has its own.
+        """
+        # A digest, because whoever can read the seed off the generator can draw the world.
+        name = f"pairbench {purpose} {self.seed} {self.ledger.round}".encode()
+        return np.random.default_rng(int.from_bytes(hashlib.sha256(name).digest()))
+
+    def view(self, control: bool = False, purpose: str = "design") -> View:
         """What a design may see before the next round; the same whatever was played before.
 
         Args:
             control: whether it is for a control, which is shown the truth.
+            purpose: of its random numbers, see :meth:`stream`.
         """
-        # A digest, because whoever can read the seed off the generator can draw the world.
-        name = f"pairbench design {self.seed} {self.ledger.round}".encode()
-        stream = int.from_bytes(hashlib.sha256(name).digest())
         pairs, labels = self.pairs.copy(), self.labels.copy()
         pairs.flags.writeable = labels.flags.writeable = False
         view = View(
@@ -167,7 +246,9 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             pairs=pairs,
             labels=labels,
             ledger=copy.copy(self.ledger),
-            rng=np.random.default_rng(stream),
+            rng=self.stream(purpose),
+            hidden=self.hidden,
+            votes=self._votes(),
         )
         if not control:
             return view
@@ -177,15 +258,21 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     def action(self, pairs: Pairs) -> NDArray[np.int64]:
         """The action that asks these pairs, ``(batch, 3)``: the other rows buy nothing."""
         action = np.zeros((max(self.batch, len(pairs)), 3), dtype=np.int64)
+        action[:, 1:] = self.present.valid_first[0, 0]
         action[: len(pairs)] = pairs
         return action
+
+    def drawing(self, prompts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The action that draws a completion for each of these prompts, ``(batch, 3)``."""
+        last = np.argmax((self.world.pool.valid & ~self.present.valid)[prompts], axis=1)
+        return self.action(np.stack([prompts, last, last], axis=1))
 
     def score(self) -> Score:
         """All figures of merit of the current policy."""
         return self.world.score(self.policy, self.pairs)
 
     def _observation(self) -> Observation:
-        pool, total, bought = self.pool, self.marks[-1], len(self.pairs)
+        pool, total, bought = self.pool, self._most, len(self.pairs)
         pairs = np.full((total, 3), -1, dtype=np.int64)
         pairs[:bought] = self.pairs
         labels = np.full(total, -1, dtype=np.float32)
@@ -199,12 +286,32 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             "prompt_weights": pool.prompt_weights.copy(),
             "pairs": pairs,
             "labels": labels,
-            "labels_left": np.array([self.ledger.left], dtype=np.int64),
+            "labels_left": np.array([min(self.ledger.left, total)], dtype=np.int64),
+            "money_left": np.array([min(self.ledger.money_left, _LARGE)]),
             "rounds_left": np.array([self.ledger.rounds_left], dtype=np.int64),
         }
 
+    def _votes(self) -> Votes | None:
+        oracle, pairs = self.world.oracle, self.pairs
+        if not isinstance(oracle, VotingOracle):
+            return None
+        return oracle.votes(pairs, repeats(pairs, pairs[:0]), np.arange(len(pairs)))
+
     def _info(self, skipped: int) -> dict[str, Any]:
-        return {"round": self.ledger.round, "labels": self.ledger.labels, "skipped": skipped}
+        ledger = self.ledger
+        return {
+            "round": ledger.round,
+            "labels": ledger.labels,
+            "spent": ledger.spent,
+            "skipped": skipped,
+        }
+
+
+def most_labels(ledger: Ledger, pool: Pool) -> int:
+    """The most labels that an episode can buy: as many as the cheapest pair's price allows."""
+    least = ledger.prices.label + ledger.prices.vote * ledger.votes
+    least = least or least_price(pool, ledger.prices, ledger.votes)
+    return reached(ledger.marks[-1], least)
 
 
 def checked_budgets(budgets: Sequence[int]) -> tuple[int, ...]:
@@ -218,7 +325,8 @@ def checked_budgets(budgets: Sequence[int]) -> tuple[int, ...]:
     grow = whole and all(a < b for a, b in zip((0, *marks), (*marks, _MOST), strict=True))
     if not marks or not grow:
         raise InvalidParameter(
-            "budgets must be whole cumulative numbers of labels that grow from 1 or more, "
+            "budgets must be whole cumulative numbers of labels, or of units of money where the "
+            "environment counts money, that grow from 1 or more, "
             f"such as 50,100,200, to less than {_MOST:.0e}; got {marks}."
         )
     return tuple(int(mark) for mark in marks)

@@ -43,6 +43,10 @@ class InvalidData(PairbenchError, ValueError):
     """A data file that is not what it should be."""
 
 
+class NotRecorded(InvalidPairs):
+    """A question that nobody answered, where answers are a record."""
+
+
 class MissingData(PairbenchError):
     """An environment's data file is not in the cache folder."""
 
@@ -77,6 +81,10 @@ class UnknownEnvironment(UnknownName):
 
 class UnknownEstimator(UnknownName):
     """No estimator of that name."""
+
+
+class UnknownAnnotator(UnknownName):
+    """No stage of an annotator has this name."""
 
 
 class UnknownTrainer(UnknownName):

@@ -1,12 +1,15 @@
 """Figures on paper: SVG and PNG by matplotlib, the same bytes for the same numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairbench.files import write_whole
 from pairbench.report import Report, Row, Section
+from pairbench.stats import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +30,7 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
 }
 _REFERENCE: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.6}
+_TITLE_WIDTH = 48  # characters of a panel's title that fit on a line
 
 
 def learning_curves(report: Report, folder: Path) -> list[Path]:
@@ -42,10 +46,6 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sections = report.sections
     if not sections:
         return []
@@ -53,9 +53,7 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
     lines = math.ceil(len(sections) / columns)
     designs = sorted({row.design for section in sections for row in section.rows})
     style = _styles(designs, report.reference)
-    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
-        figure = Figure(figsize=(5.2 * columns, 3.4 * lines + 0.8), layout="constrained")
-        FigureCanvasAgg(figure)
+    with _drawing((5.2 * columns, 3.4 * lines + 0.8)) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         lines_of: dict[str, Any] = {}
         for axis, section in zip(axes, sections, strict=False):
@@ -88,9 +86,6 @@ def savings_chart(report: Report, families: Mapping[str, str], folder: Path) -> 
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     sections = report.sections
@@ -112,10 +107,8 @@ def savings_chart(report: Report, families: Mapping[str, str], folder: Path) -> 
 
     order = sorted(designs, key=place)
     least, most = 1 / 16, 8.0
-    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
-        size = (2.6 + 1.45 * len(sections), 1.2 + 0.165 * len(order))
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
+    size = (2.6 + 1.45 * len(sections), 1.2 + 0.165 * len(order))
+    with _drawing(size) as figure:
         axes = figure.subplots(1, len(sections), sharey=True, squeeze=False).ravel()
         for axis, section in zip(axes, sections, strict=True):
             axis.axvline(1, color=_REFERENCE["color"], linewidth=0.8)
@@ -170,9 +163,6 @@ def family_map(report: Report, families: Mapping[str, str], folder: Path) -> lis
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch, Rectangle
 
     if not report.sections:
@@ -180,11 +170,9 @@ def family_map(report: Report, families: Mapping[str, str], folder: Path) -> lis
     colours = _family_colours(families)
     winners = [family_winners(section, families) for section in report.sections]
     marks = sorted({mark for won in winners for mark in won})
-    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
-        names = [section.environment.removeprefix("pairbench/") for section in report.sections]
-        size = (1 + 0.08 * max(map(len, names)) + 1.6 * len(marks), 1.6 + 0.5 * len(winners))
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
+    names = [section.environment.removeprefix("pairbench/") for section in report.sections]
+    size = (1 + 0.08 * max(map(len, names)) + 1.6 * len(marks), 1.6 + 0.5 * len(winners))
+    with _drawing(size) as figure:
         axis = figure.subplots()
         for line, won in enumerate(winners):
             for mark, (design, ratio, tied) in won.items():
@@ -257,6 +245,58 @@ def family_winners(
     return won
 
 
+def size_curves(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[int, Estimate]]]], size: str, stem: Path
+) -> list[Path]:
+    """Draw the gap against the size of something, a panel for each price, with the least marked.
+
+    Args:
+        panels: title to name to (size, gap), sizes growing.
+        size: what the size is of, for the axis.
+        stem: the files without their endings.
+
+    Returns:
+        The files.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    style = _styles(names, names[0])
+    with _drawing((1.2 + 3.4 * len(panels), 3.6)) as figure:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
+        for axis, (title, curves) in zip(axes, panels.items(), strict=True):
+            for name, points in curves.items():
+                sizes, gaps = [x for x, _ in points], [gap for _, gap in points]
+                axis.plot(
+                    sizes, [g.value for g in gaps], marker="o", ms=3, label=name, **style[name]
+                )
+                axis.fill_between(
+                    sizes,
+                    [g.low for g in gaps],
+                    [g.high for g in gaps],
+                    color=style[name]["color"],
+                    alpha=0.12,
+                    linewidth=0,
+                )
+                least = min(points, key=lambda point: point[1].value)
+                axis.plot(least[0], least[1].value, "*", color=style[name]["color"], ms=11)
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            ticks = sorted({x for points in curves.values() for x, _ in points})
+            axis.set_xticks(ticks, [str(x) for x in ticks])
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter(_sparse(axis))
+            axis.set_title(title, loc="left", fontweight="bold")
+            axis.set_xlabel(size)
+            axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
+            axis.set_axisbelow(True)
+        axes[0].set_ylabel("suboptimality gap")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(names), frameon=False)
+        return _saved(figure, stem)
+
+
 def gap_curve(selection: "Selection", past: int, stem: Path) -> list[Path]:
     """Draw the predicted gap against the labels of a round, chosen and random.
 
@@ -271,18 +311,13 @@ def gap_curve(selection: "Selection", past: int, stem: Path) -> list[Path]:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    import matplotlib as mpl
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     n, worth = len(selection.pairs), selection.worth
     # Far enough to see random labels arrive, unless that is off any page.
     end = min(max(n * 1.05, worth * 1.1), n * 5.0)
     labels = np.linspace(0, end, 400)
-    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        FigureCanvasAgg(figure)
+    with _drawing((6.4, 4.0)) as figure:
         axis = figure.subplots()
         axis.plot(
             labels, [selection.random.gap(m) for m in labels], label="random pairs", **_REFERENCE
@@ -351,13 +386,26 @@ def _saved(figure: "Figure", stem: Path) -> list[Path]:
     return files
 
 
+@contextmanager
+def _drawing(size: tuple[float, float]) -> Iterator["Figure"]:
+    """A figure of so many inches, in our settings, that needs no screen."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_SETTINGS):  # type: ignore[arg-type]  # its keys are an open list
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
 def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Draw one environment; the line of each design, for the legend."""
     lines_of = {}
     last = max(row.budget for row in section.rows)
     for row in section.rows:
-        points = [p for p in row.curve if p.budget <= last and p.labels > 0 and p.gap.value > 0]
-        labels = [point.labels for point in points]
+        points = [p for p in row.curve if p.budget <= last and p.spent > 0 and p.gap.value > 0]
+        labels = [point.spent for point in points]
         axis.fill_between(
             labels,
             [point.gap.low for point in points],
@@ -393,8 +441,10 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
     axis.set_xticks([], minor=True)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(_sparse(axis))
-    axis.set_title(section.environment.removeprefix("pairbench/"), loc="left", fontweight="bold")
-    axis.set_xlabel("labels")
+    name = section.environment.removeprefix("pairbench/")
+    title = textwrap.fill(name, _TITLE_WIDTH, break_on_hyphens=False)
+    axis.set_title(title, loc="left", fontweight="bold")
+    axis.set_xlabel(section.unit)
     axis.set_ylabel("suboptimality gap")
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axis.set_axisbelow(True)
@@ -416,7 +466,7 @@ def _sparse(axis: "Axes") -> Any:
         low, high = axis.get_ylim()
         digit = round(value / 10 ** math.floor(math.log10(value)))
         wanted = (2, 3, 4, 6, 8) if high / low < 10 else (2, 5)
-        return f"{value:g}" if high / low < 32 and digit in wanted else ""
+        return f"{value:g}" if high / low < 50 and digit in wanted else ""
 
     return FuncFormatter(text)
 

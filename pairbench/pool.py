@@ -4,7 +4,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,28 @@ from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool
 Scalar = TypeVar("Scalar", bound=np.generic)
 Pairs = NDArray[np.int64]
 """Questions, ``(n, 3)`` rows ``(prompt, first, second)``: is ``first`` better than ``second``?"""
+
+
+class Rows(NamedTuple):
+    """Completions of one pool, put together as the prompts of another.
+
+    Attributes:
+        prompts: the prompt of each row, ``(n,)``; it may have several rows.
+        completions: the completions of each row, ``(n, K)``, −1 in places that stay empty.
+        weights: the prompt weight of each row, ``(n,)``, positive; they need not sum to one.
+    """
+
+    prompts: NDArray[np.int64]
+    completions: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+    def of(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Those completions' values, ``(n, K, ...)``, of all values ``(N, K', ...)``.
+
+        In empty places stands the value of another completion.
+        """
+        taken: NDArray[Scalar] = values[self.prompts[:, None], np.maximum(self.completions, 0)]
+        return taken
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -217,27 +239,57 @@ class Pool:
             prompts: indices or a mask, as numpy takes them.
         """
         index = np.arange(self.n_prompts)[np.asarray(prompts)]
+        completions = np.tile(np.arange(self.n_completions), (len(index), 1))
+        return self.rows(Rows(index, completions, self.prompt_weights[index]))
+
+    def rows(self, rows: Rows) -> "Pool":
+        """The pool of some of the completions, log π_ref and weights renormalised.
+
+        Args:
+            rows: which.
+        """
+        texts, there = self.texts, rows.completions >= 0
+        if texts is not None:
+            chosen = zip(rows.prompts.tolist(), rows.completions.tolist(), strict=True)
+            texts = tuple(tuple(texts[x][k] if k >= 0 else "" for k in row) for x, row in chosen)
         return Pool(
-            self.features[index],
-            log_ref=np.where(self.valid, self.log_ref, 0.0)[index],
-            lengths=self.lengths[index],
-            valid=self.valid[index],
-            prompt_weights=self.prompt_weights[index],
-            texts=None if self.texts is None else [self.texts[i] for i in index],
-            scores=None if self.scores is None else self.scores[index],
+            rows.of(self.features),
+            log_ref=rows.of(np.where(self.valid, self.log_ref, 0.0)),
+            lengths=rows.of(self.lengths),
+            valid=rows.of(self.valid) & there,
+            prompt_weights=rows.weights,
+            texts=texts,
+            scores=None if self.scores is None else rows.of(self.scores),
         )
 
     def with_scores(self, scores: ArrayLike) -> "Pool":
         """The same pool with these external scores, ``(N, K)`` reward units, finite where valid."""
-        return Pool(
-            self.features,
-            log_ref=np.where(self.valid, self.log_ref, 0.0),
-            lengths=self.lengths,
-            valid=self.valid,
-            prompt_weights=self.prompt_weights,
-            texts=self.texts,
-            scores=scores,
-        )
+        return self._changed(scores=scores)
+
+    def only(self, there: NDArray[np.bool_]) -> "Pool":
+        """The pool of some of the completions, π_ref renormalised over them; nothing else is told.
+
+        Args:
+            there: ``(N, K)``, two or more of each prompt's valid completions.
+        """
+        texts = self.texts
+        if texts is not None:
+            texts = tuple(
+                tuple(text if here else "" for text, here in zip(row, mask, strict=True))
+                for row, mask in zip(texts, there.tolist(), strict=True)
+            )
+        return self._changed(valid=self.valid & there, texts=texts)
+
+    def _changed(self, **changes: Any) -> "Pool":
+        kept = {
+            "log_ref": np.where(self.valid, self.log_ref, 0.0),
+            "lengths": self.lengths,
+            "valid": self.valid,
+            "prompt_weights": self.prompt_weights,
+            "texts": self.texts,
+            "scores": self.scores,
+        }
+        return Pool(self.features, **(kept | changes))
 
     def differences(self, pairs: Pairs) -> NDArray[np.float64]:
         """z = φ(first) − φ(second), ``(n_pairs, d)``."""
@@ -372,6 +424,48 @@ def checked_pairs(answer: object, pool: Pool, limit: int, asker: str = "the desi
             f"{bad[0]}: {what_is_wrong(pairs[bad[0]], pool)}"
         )
     return pairs
+
+
+def checked_prompts(
+    answer: object, hidden: NDArray[np.int64], most: int | None, asker: str = "the design"
+) -> NDArray[np.int64]:
+    """A design's wish for new completions as an ``(m,)`` int64 array of prompts, or a clear error.
+
+    Args:
+        answer: what the design returned.
+        hidden: how many completions of each prompt can still be generated, ``(n_prompts,)``.
+        most: how many the budget buys, None for any number.
+        asker: its name, for the message.
+
+    Raises:
+        InvalidPairs: If it is no integer array ``(m,)`` of prompts that completions are left for.
+        BudgetExceeded: If it has more than ``most`` entries.
+    """
+    prompts = np.asarray(answer)
+    if prompts.shape == (0,):
+        return np.empty(0, dtype=np.int64)
+    if prompts.ndim != 1 or not np.issubdtype(prompts.dtype, np.integer):
+        raise InvalidPairs(
+            f"{asker} wants completions for shape {prompts.shape} of dtype {prompts.dtype}; "
+            "expected (m,) integers: a prompt for each completion to be generated."
+        )
+    if most is not None and len(prompts) > most:
+        raise BudgetExceeded(
+            f"{asker} wants {len(prompts)} completions generated, where the money buys {most}. "
+            "See view.money_left and view.ledger.prices."
+        )
+    if (outside := (prompts < 0) | (prompts >= len(hidden))).any():
+        raise InvalidPairs(
+            f"{asker} wants a completion for prompt {prompts[outside][0]}, which is outside the "
+            f"pool: it has prompts 0 to {len(hidden) - 1}."
+        )
+    wanted = np.bincount(prompts, minlength=len(hidden))
+    if (over := np.flatnonzero(wanted > hidden)).size:
+        raise InvalidPairs(
+            f"{asker} wants {wanted[over[0]]} completions for prompt {over[0]}, where "
+            f"{hidden[over[0]]} can be generated. See view.hidden."
+        )
+    return prompts.astype(np.int64)
 
 
 def what_is_wrong(row: NDArray[np.int64], pool: Pool) -> str:

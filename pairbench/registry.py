@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import rfc8785
 from pydantic import TypeAdapter, ValidationError
 
+from pairbench.budget import check_unit, make_prices
 from pairbench.catalogue import KEYS, notes, parameter_notes
 from pairbench.design import Design, FunctionDesign
 from pairbench.errors import (
@@ -34,6 +35,7 @@ from pairbench.errors import (
     did_you_mean,
     unknown,
 )
+from pairbench.oracles.annotators import make_annotator
 from pairbench.plugins import (
     Factory,
     content,
@@ -47,7 +49,7 @@ from pairbench.plugins import (
     source_digest,
     source_file,
 )
-from pairbench.world import Environment
+from pairbench.world import Environment, data_digests
 
 # A file, whose folders may have brackets in their names, or a name; then the parameters.
 _SPEC = re.compile(r"(.+\.py(?::\w+)?|[^(]+)(\(.*)?", re.DOTALL)
@@ -127,7 +129,7 @@ def register_env(name: str) -> Callable[[E_], E_]:
     return register
 
 
-def make_design(design: str | Design | Factory, **params: Any) -> Design:
+def make_design(design: str | Design | Factory, /, **params: Any) -> Design:
     """A design by name, file, or spec.
 
     Args:
@@ -166,10 +168,9 @@ def make_env(environment: str | Environment, **params: Any) -> Environment:
         PluginError: If the file does not load or holds no environment.
     """
     if isinstance(environment, Environment):
-        return environment
+        return _checked(environment)
     name, given = parsed(environment)
-    made: Environment = built(_environment_factory(name), f"environment {name!r}", given | params)
-    return made
+    return _environment(name, given | params)
 
 
 def design_names() -> list[str]:
@@ -195,19 +196,23 @@ def design_spec(design: str) -> Spec:
     return _spec(name, made, source_digest(factory))
 
 
-def environment_spec(environment: str) -> Spec:
+def environment_spec(environment: str, **params: Any) -> Spec:
     """The spec of an environment, with all parameters filled in.
 
-    A versioned id promises its behaviour; ``source`` is the digest of the data file it reads, or of
-    the file that defines it where it was given by path.
+    A versioned id promises its behaviour; ``source`` is the digest of the data files that it and
+    its annotator read, and of the file that defines it where it was given by path.
+
+    Args:
+        environment: an id or a file, with parameters.
+        **params: parameters, in place of those that it gives.
     """
     name, given = parsed(environment)
-    factory = _environment_factory(name)
-    made: Environment = built(factory, f"environment {name!r}", given)
-    if not is_file(name):
-        return _spec(_full_id(name), made, made.data_digest())
-    parts = [part for part in (source_digest(factory), made.data_digest()) if part]
-    return _spec(name, made, hashlib.sha256("".join(parts).encode()).hexdigest())
+    made = _environment(name, given | params)
+    digests = data_digests(made)
+    if is_file(name):
+        own = source_digest(_environment_factory(name)) or ""
+        return _spec(name, made, _joined((own, *digests)))
+    return _spec(_full_id(name), made, digests[0] if len(digests) == 1 else _joined(digests))
 
 
 def describe_design(name: str) -> dict[str, Any]:
@@ -234,15 +239,25 @@ def design_details(name: str) -> dict[str, Any]:
     """
     factory = _design_factory(name)
     module = inspect.getmodule(factory)
-    said = notes((module and module.__doc__) or factory.__doc__)
-    about, parameters = parameter_notes(factory), _shown(factory)
+    told = described(name, factory, (module and module.__doc__) or factory.__doc__)
+    return {**told, "control": getattr(factory, "control", False)}
+
+
+def described(name: str, factory: Factory, docstring: str | None) -> dict[str, Any]:
+    """What is said of a thing and of its parameters; see :func:`describe_design`.
+
+    Args:
+        name: what it is called.
+        factory: its class, or the function that it is.
+        docstring: what it says of itself.
+    """
+    said, about, parameters = notes(docstring), parameter_notes(factory), _shown(factory)
     return {
         "name": name,
         "summary": said.summary,
         "text": said.text,
         "parameters": parameters,
         "about": {k: about[k] for k in parameters if k in about},
-        "control": getattr(factory, "control", False),
         **{key: said.closing.get(key) for key in KEYS},
         "file": source_file(factory),
     }
@@ -274,9 +289,7 @@ def design_from(spec: Spec) -> Design:
 
 def environment_from(spec: Spec) -> Environment:
     """The environment that a spec describes."""
-    name = spec.location or spec.name
-    made: Environment = built(_environment_factory(name), f"environment {name!r}", spec.params)
-    return made
+    return _environment(spec.location or spec.name, spec.params)
 
 
 def parsed(spec: str) -> tuple[str, dict[str, Any]]:
@@ -350,6 +363,20 @@ def _environment_factory(name: str) -> Factory:
     )
 
 
+def _environment(name: str, params: dict[str, Any]) -> Environment:
+    made: Environment = built(_environment_factory(name), f"environment {name!r}", params)
+    return _checked(made)
+
+
+def _checked(environment: Environment) -> Environment:
+    """The environment, if what all have in common can be; ``__post_init__`` is its own."""
+    if environment.annotator is not None:
+        make_annotator(environment.annotator)
+    make_prices(environment.prices)
+    check_unit(environment.unit)
+    return environment
+
+
 def _full_id(name: str) -> str:
     """An environment's id, where the namespace may have been left out."""
     _load_environments()
@@ -375,10 +402,10 @@ def built(factory: Factory, what: str, params: dict[str, Any]) -> Any:
             raise InvalidParameter(
                 f"{what} has no parameter {name!r}.{did_you_mean(name, known)} {listed}"
             )
+    required = [name for name, default in _declared(factory).items() if default is _REQUIRED]
+    if lacking := [name for name in required if name not in params]:
+        raise InvalidParameter(f"{what} needs a value for its parameter {lacking[0]!r}.")
     if not is_class:
-        required = [name for name, default in _declared(factory).items() if default is _REQUIRED]
-        if lacking := [name for name in required if name not in params]:
-            raise InvalidParameter(f"{what} needs a value for its parameter {lacking[0]!r}.")
         return FunctionDesign(factory, **params)
     try:
         return _adapter(factory).validate_python(params)
@@ -439,6 +466,10 @@ def _load_environments() -> None:
         importlib.import_module(f"pairbench.envs.{module.name}")
 
 
+def _joined(digests: tuple[str, ...]) -> str | None:
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else None
+
+
 def _spec(name: str, made: Any, source: str | None) -> Spec:
     params, defaults = _parameters(made)
     changed = [f"{k}={v!r}" for k, v in params.items() if k not in defaults or defaults[k] != v]
@@ -464,6 +495,9 @@ def _declared(factory: Factory) -> dict[str, Any]:
     """The parameters of a class or a function with their defaults."""
     if dataclasses.is_dataclass(factory):
         fields = [f for f in dataclasses.fields(factory) if f.init]
+        # As in __init__: a class's own parameters before those that its bases take by keyword only;
+        # what came later stands last.
+        fields.sort(key=lambda f: ("added" in f.metadata, f.kw_only is True))
         return {f.name: _default(f) for f in fields}
     declared = list(inspect.signature(factory).parameters.values())[2:]  # after view and n
     return {p.name: _REQUIRED if p.default is p.empty else p.default for p in declared}
@@ -481,7 +515,11 @@ def _parameters(made: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     declared = _declared(made.function if is_function else type(made))
     defaults = {k: _plain(v) for k, v in declared.items() if v is not _REQUIRED}
     given = made.params if is_function else {k: getattr(made, k) for k in declared}
-    return defaults | {k: _plain(v) for k, v in given.items()}, defaults
+    params = defaults | {k: _plain(v) for k, v in given.items()}
+    for late in () if is_function else dataclasses.fields(made):
+        if "added" in late.metadata and params[late.name] == defaults[late.name]:
+            del params[late.name]
+    return params, defaults
 
 
 def _plain(value: Any) -> Any:

@@ -22,14 +22,14 @@ class Point:
     """A point of a learning curve: mean gap over seeds.
 
     Attributes:
-        budget: labels that could be bought.
-        labels: labels that were, on average.
+        budget: what could be spent, labels or units of money.
+        spent: what was, on average, likewise.
         gap: reward units.
         ratio: mean gap over the reference's, paired by seed; None where there is none.
     """
 
     budget: int
-    labels: float
+    spent: float
     gap: Estimate
     ratio: Estimate | None
 
@@ -43,11 +43,12 @@ class Row:
         rank: 1 + the number of designs that are significantly better; equal ranks are ties. None
             for a control, which is shown the truth.
         seeds: how many were played.
-        budget: labels at which the figures stand, the largest that all designs share.
+        budget: at which the figures stand, the largest that all designs share.
         labels: labels that were bought by then, on average.
+        spent: labels or units of money that went by then, on average.
         gap: mean suboptimality on held-out prompts, reward units.
         ratio: mean gap over the reference's, paired by seed.
-        savings: label savings against the reference; None without reference.
+        savings: label savings against the reference, or money's; None without reference.
         efficiency: mean design efficiency.
         win_rate: mean win rate against π_ref.
         selection_seconds: mean time of the design's own work, an episode.
@@ -59,6 +60,7 @@ class Row:
     seeds: int
     budget: int
     labels: float
+    spent: float
     gap: Estimate
     ratio: Estimate | None
     savings: Estimate | None
@@ -77,12 +79,14 @@ class Section:
         floor: mean least gap of the policy class, reward units.
         start: mean gap of π_ref.
         rows: the designs, best first.
+        unit: what budgets count, ``"labels"`` or ``"money"``.
     """
 
     environment: str
     floor: float
     start: float
     rows: list[Row]
+    unit: str = "labels"
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,10 @@ class Report:
         blocks = []
         for section in self.sections:
             marks = [p.budget for p in section.rows[0].curve if p.budget <= section.rows[0].budget]
-            heads = [f"gap at {marks[-1]}", *(f"{mark}" for mark in marks), "labels saved"]
+            heads = [f"gap at {marks[-1]}", *map(str, marks), f"{section.unit} saved"]
             lines = [
                 f"**{section.environment}**, {section.rows[0].seeds} seeds, gap over "
-                f"{self.reference}'s after so many labels:",
+                f"{self.reference}'s after so {_MUCH[section.unit]}:",
                 "",
                 "| design | " + " | ".join(heads) + " |",
                 "|---|" + "---|" * len(heads),
@@ -165,6 +169,9 @@ def load_report(folder: str | Path) -> Report:
     )
 
 
+_MUCH = {"labels": "many labels", "money": "much money"}
+
+
 def _grouped(kind: str, records: Sequence[Record]) -> dict[str, list[Record]]:
     """Records of successful cells by environment or design, under their labels.
 
@@ -210,7 +217,14 @@ def _section(label: str, cells: Sequence[Record], reference: str) -> Section:
         floor=float(np.mean([start["floor"] for start in any_cell])),
         start=float(np.mean([start["gap"] for start in any_cell])),
         rows=sorted(rows, key=lambda row: (row.rank or np.inf, row.gap.value)),
+        unit=_unit(cells[0]),
     )
+
+
+def _unit(record: Record) -> str:
+    """What the budgets of a cell count."""
+    unit: str = record["cell"]["environment"]["params"].get("unit", "labels")
+    return unit
 
 
 class _Curve:
@@ -238,6 +252,12 @@ class _Curve:
             for record in self.by_seed.values()
         ]
         return float(np.mean(bought))
+
+    def spent(self, budget: int) -> float:
+        """What had been spent by a budget, in its own unit, on average over seeds."""
+        if _unit(next(iter(self.by_seed.values()))) == "labels":
+            return self.labels(budget)
+        return float(np.mean([self._round(seed, budget)["spent"] for seed in self.seeds]))
 
     def selection_seconds(self, budget: int) -> float:
         return float(
@@ -270,9 +290,9 @@ def _row(name: str, rank: int | None, curve: _Curve, budget: int, reference: _Cu
         table = np.stack([reference.gaps(paired, mark) for mark in marks], axis=1)
         if curve is reference:
             savings = Estimate(1.0, 1.0, 1.0)
-        elif (labels := curve.labels(budget)) > 0:
-            needed = np.array([reference.labels(mark) for mark in marks])
-            savings = stats.label_savings(gaps, labels, table, needed)
+        elif (spent := curve.spent(budget)) > 0:
+            needed = np.array([reference.spent(mark) for mark in marks])
+            savings = stats.label_savings(gaps, spent, table, needed)
 
     def ratio(mark: int) -> Estimate | None:
         if reference is None or not paired or mark not in reference.budgets:
@@ -285,6 +305,7 @@ def _row(name: str, rank: int | None, curve: _Curve, budget: int, reference: _Cu
         seeds=len(curve.seeds),
         budget=budget,
         labels=curve.labels(budget),
+        spent=curve.spent(budget),
         gap=stats.mean(curve.gaps(curve.seeds, budget)),
         ratio=ratio(budget),
         savings=savings,
@@ -292,7 +313,7 @@ def _row(name: str, rank: int | None, curve: _Curve, budget: int, reference: _Cu
         win_rate=float(curve.figures("win_rate", curve.seeds, budget).mean()),
         selection_seconds=curve.selection_seconds(budget),
         curve=[
-            Point(mark, curve.labels(mark), stats.mean(curve.gaps(curve.seeds, mark)), ratio(mark))
+            Point(mark, curve.spent(mark), stats.mean(curve.gaps(curve.seeds, mark)), ratio(mark))
             for mark in curve.budgets
         ],
     )

@@ -1,20 +1,22 @@
 """A world hides the truth; an environment is a recipe for worlds."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.errors import InvalidPool
+from pairbench.errors import InvalidParameter, InvalidPool
 from pairbench.information.fisher import label_information, policy_covariance, trace_criterion
 from pairbench.information.optimal import optimal_weights
 from pairbench.oracles import Oracle
+from pairbench.oracles.annotators import make_annotator
+from pairbench.oracles.stages import Scene
 from pairbench.policies import Policy
 from pairbench.policies.log_linear import LogLinearPolicy
-from pairbench.pool import Pairs, Pool, frozen_array
+from pairbench.pool import Pairs, Pool, Rows, frozen_array
 from pairbench.scoring import Score, best_in_class, gap, win_rate
 from pairbench.training import Trainer
 
@@ -29,11 +31,14 @@ class Truth:
         rewards: r* of the pool, ``(n_prompts, n_completions)`` reward units.
         held_out: r* of the held-out pool, likewise.
         theta: θ*, ``(dim,)``, where r* = φᵀθ* up to a constant for each prompt; otherwise None.
+        steps: r* of the pool by step, ``(n_prompts, n_completions, steps)``, summing to
+            ``rewards``, where completions have steps; otherwise None.
     """
 
     rewards: Array
     held_out: Array
     theta: Array | None = None
+    steps: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,9 @@ class World:
         oracle: answers questions about ``pool``.
         trainer: turns the labels into a policy.
         beta: β, reward units per nat.
+        given: the completions of ``pool`` that are there from the beginning, two or more of each
+            prompt, ``(n_prompts, n_completions)`` bool; the others have to be generated. None
+            where all are there.
     """
 
     pool: Pool
@@ -55,6 +63,7 @@ class World:
     oracle: Oracle
     trainer: Trainer
     beta: float
+    given: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         for name, rewards, pool in (
@@ -71,6 +80,19 @@ class World:
         theta = self.truth.theta
         if theta is not None and theta.shape != (self.pool.dim,):
             raise InvalidPool(f"θ* must have shape ({self.pool.dim},), got {theta.shape}.")
+        if self.given is not None and self.given.shape != self.pool.valid.shape:
+            raise InvalidPool(
+                f"given must have the pool's shape {self.pool.valid.shape}, got {self.given.shape}."
+            )
+        steps, rewards = self.truth.steps, self.truth.rewards
+        if steps is not None:
+            if steps.ndim != 3 or steps.shape[:2] != rewards.shape:
+                n, k = rewards.shape
+                raise InvalidPool(
+                    f"rewards by step must have shape ({n}, {k}, steps), got {steps.shape}."
+                )
+            if not np.allclose(steps.sum(axis=2), rewards, rtol=1e-9, atol=1e-9):
+                raise InvalidPool("rewards by step must sum to the rewards.")
 
     @cached_property
     def best(self) -> tuple[Array, float]:
@@ -93,6 +115,47 @@ class World:
         """The trace criterion of the best design at θ*, proven to within 5 %."""
         theta, covariance = self.best[0], self.best_covariance
         return optimal_weights(self.pool, theta=theta, covariance=covariance, tol=0.05).value
+
+    def answered_by(self, annotator: str, seed: int) -> "World":
+        """The same world, whose questions another annotator answers.
+
+        One whose answers are a record is asked what is recorded: the pool is then made of the
+        recorded pairs. What the policy is scored on stays as it is.
+
+        Args:
+            annotator: as text, see :func:`pairbench.oracles.annotators.make_annotator`.
+            seed: the world's.
+
+        Raises:
+            UnknownAnnotator: If nothing answers to a name.
+            InvalidParameter: If the annotator cannot be, or asks for what the world does not have.
+            InvalidData: If a file that it reads is not what it should be.
+        """
+        made = make_annotator(annotator)
+        rows = made.rows(self.pool)
+        world = self if rows is None else self.over(rows)
+        scene = Scene(world.pool, world.truth.rewards, world.truth.steps, seed)
+        return replace(world, oracle=made.oracle(scene))
+
+    def over(self, rows: Rows) -> "World":
+        """The world of some of the pool's completions; its oracle still has to be given.
+
+        Args:
+            rows: which.
+
+        Raises:
+            InvalidParameter: If its completions have to be generated, so that there are none yet.
+        """
+        if self.given is not None:
+            raise InvalidParameter(
+                "votes are recorded on completions that are there, but this environment generates "
+                "them. Take one with a fixed pool."
+            )
+        pool, steps = self.pool.rows(rows), self.truth.steps
+        rewards = masked(rows.of(self.truth.rewards), pool)
+        if steps is not None:
+            steps = frozen_array(np.where(pool.valid[:, :, None], rows.of(steps), 0.0))
+        return replace(self, pool=pool, truth=replace(self.truth, rewards=rewards, steps=steps))
 
     def gap(self, policy: Policy) -> float:
         """The policy's gap on the held-out prompts, reward units."""
@@ -124,6 +187,11 @@ class World:
         )
 
 
+ADDED = {"added": True}
+"""Metadata of a parameter that came after an id was published: while it has its default, it stands
+in no record, and what was played without it stays valid."""
+
+
 @dataclass(frozen=True)
 class Environment(ABC):
     """A recipe for worlds: a frozen dataclass whose fields are its parameters.
@@ -131,10 +199,22 @@ class Environment(ABC):
     Its docstring says what it diagnoses and what the known optimum is. Register it with
     :func:`pairbench.register_env`; play it with :func:`pairbench.play` or, through Gymnasium, as
     :class:`pairbench.PairEnv`.
+
+    Attributes:
+        annotator: who answers, as text, see :func:`pairbench.oracles.annotators.make_annotator`;
+            whom :meth:`world` names if None.
+        prices: what things cost, see :class:`pairbench.Prices`: ``"label=1, token_read=0.002"``.
+        unit: what budgets count, ``"labels"`` or ``"money"``.
+
+    Every environment has these, with nothing to be done.
     """
 
+    annotator: str | None = field(default=None, kw_only=True, metadata=ADDED)
+    prices: str = field(default="label=1", kw_only=True, metadata=ADDED)
+    unit: str = field(default="labels", kw_only=True, metadata=ADDED)
+
     budgets: ClassVar[tuple[int, ...]] = (50, 100, 200, 400, 800)
-    """The default schedule: cumulative numbers of labels at which a policy is scored."""
+    """The default schedule: cumulative budgets at which a policy is scored."""
 
     @abstractmethod
     def world(self, seed: int) -> World:
@@ -146,13 +226,24 @@ class Environment(ABC):
 
 
 def drawn_world(environment: Environment, seed: int) -> World:
-    """``environment.world(seed)``, kept for the next cell that plays the same one."""
-    return _drawn_world(environment, seed, environment.data_digest())
+    """The environment's world with its annotator, kept for the next cell that plays it."""
+    return _drawn_world(environment, seed, data_digests(environment))
+
+
+def data_digests(environment: Environment) -> tuple[str, ...]:
+    """SHA-256 of each file that a world and its annotator are made of."""
+    own = environment.data_digest()
+    annotator = environment.annotator
+    read = () if annotator is None else make_annotator(annotator).data_digests()
+    return read if own is None else (own, *read)
 
 
 @lru_cache(maxsize=2)
-def _drawn_world(environment: Environment, seed: int, _data: str | None) -> World:
-    return environment.world(seed)
+def _drawn_world(environment: Environment, seed: int, _data: tuple[str, ...]) -> World:
+    world = environment.world(seed)
+    if environment.annotator is None:
+        return world
+    return world.answered_by(environment.annotator, seed)
 
 
 def masked(rewards: Array, pool: Pool) -> Array:

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
-from pairbench import Pool
-from pairbench.budget import Ledger
+from pairbench import InvalidParameter, Pool, Prices
+from pairbench.budget import Ledger, check_unit, least_price, make_prices, opened
+
+MakePool = Callable[..., Pool]
 
 NOTHING = np.empty((0, 3), dtype=np.int64)
 
@@ -39,3 +42,103 @@ def test_a_charge_leaves_the_old_ledger_as_it_was(make_pool: Callable[..., Pool]
     ledger = Ledger((5, 12))
     ledger.charge(np.array([[0, 0, 1]]), make_pool())
     assert ledger == Ledger((5, 12))
+
+
+PRICES = Prices(label=0.5, vote=0.25, token_read=0.01, completion=0.1, reward_call=0.02)
+
+
+@pytest.fixture
+def ragged() -> Pool:
+    rng = np.random.default_rng(0)
+    valid = rng.random((6, 5)) < 0.6
+    valid[:, :2] = True
+    return Pool(
+        rng.normal(size=(6, 5, 2)),
+        valid=valid,
+        lengths=rng.integers(1, 90, size=(6, 5)),
+        scores=rng.normal(size=(6, 5)),
+    )
+
+
+def cost_of(pool: Pool, row: list[int], votes: int) -> float:
+    """What a question costs, from the price list by hand."""
+    tokens = int(pool.lengths[row[0], row[1]] + pool.lengths[row[0], row[2]])
+    return 0.5 + votes * (0.25 + 0.01 * tokens)
+
+
+@pytest.mark.parametrize("votes", [1, 3])
+def test_prices_of_pairs_are_those_of_the_list(ragged: Pool, votes: int) -> None:
+    pairs = np.argwhere(ragged.pair_mask)
+    costs = [cost_of(ragged, row, votes) for row in pairs.tolist()]
+    ledger = opened((100,), None, ragged, unit="money", prices=PRICES, votes=votes)
+    np.testing.assert_allclose(ledger.cost(pairs, ragged), costs)
+    assert ledger.label_price == pytest.approx(np.mean(costs))
+    assert least_price(ragged, PRICES, votes) == pytest.approx(min(costs))
+    scored = 0.02 * ragged.valid.sum()
+    assert ledger.spent == pytest.approx(scored), "the pool came with its scores"
+    ledger = ledger.charge(pairs, ragged).generate(7, ragged)
+    assert ledger.spent == pytest.approx(scored + sum(costs) + 7 * 0.12)
+
+
+def test_money_buys_pairs_from_the_first_on(ragged: Pool) -> None:
+    pairs = np.argwhere(ragged.pair_mask)
+    ledger = opened((10, 30), None, ragged, unit="money", prices=PRICES)
+    n = ledger.affordable(pairs, ragged)
+    costs = [cost_of(ragged, row, 1) for row in pairs.tolist()]
+    assert sum(costs[:n]) <= ledger.money_left < sum(costs[: n + 1])
+    assert ledger.left == int(ledger.money_left / ledger.label_price)
+    after = ledger.charge(pairs[:n], ragged)
+    assert after.money_left == pytest.approx(30 - ledger.spent - sum(costs[:n]))
+    assert after.planned == n + after.left
+    assert after.charge(pairs[:0], ragged).money_left == 0
+
+
+def test_sums_that_rounding_lifts_over_the_budget_are_within_it(make_pool: MakePool) -> None:
+    pool = make_pool()
+    ledger = opened((3,), None, pool, unit="money", prices=Prices(label=0.1))
+    pairs = np.repeat(np.argwhere(pool.pair_mask)[:1], 31, axis=0)
+    assert sum([0.1] * 30) != 3
+    assert ledger.left == ledger.affordable(pairs, pool) == 30
+
+
+def test_budgets_of_labels_keep_accounts_of_money_too(ragged: Pool) -> None:
+    ledger = opened((4,), None, ragged, prices=PRICES)
+    assert (ledger.left, ledger.money_left, ledger.most_generated) == (4, np.inf, None)
+    pairs = np.argwhere(ragged.pair_mask)[:4]
+    spent = ledger.spent + sum(cost_of(ragged, row, 1) for row in pairs.tolist())
+    assert ledger.charge(pairs, ragged).spent == pytest.approx(spent)
+
+
+def test_a_budget_too_small_for_a_label_is_refused(ragged: Pool) -> None:
+    with pytest.raises(InvalidParameter, match="buys no label, which costs 1"):
+        opened((1, 5), None, ragged, unit="money", prices=Prices(label=1.5))
+    calls = Prices(reward_call=9.5 / ragged.valid.sum())
+    with pytest.raises(InvalidParameter, match=r"of which 9\.5 go before the first label"):
+        opened((10,), None, ragged, unit="money", prices=calls)
+    with pytest.raises(InvalidParameter, match="every label must cost something"):
+        opened((10,), None, ragged, unit="money", prices=Prices(label=0.0, completion=1.0))
+
+
+def test_a_price_list_is_read_from_its_text() -> None:
+    assert make_prices("label=2, token_read=0.5") == Prices(label=2.0, token_read=0.5)
+    assert make_prices("completion=1") == Prices(label=0.0, completion=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label=-1", "price of a label must be a finite number, 0 or more, got -1"),
+        ("vote=1e999", "price of a vote"),
+        ("labels=1", "no parameter 'labels'. Did you mean 'label'"),
+        ("label='x'", "label"),
+        ("1", "cannot read"),
+    ],
+)
+def test_prices_that_cannot_be_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=message):
+        make_prices(text)
+
+
+def test_what_budgets_count_is_labels_or_money() -> None:
+    with pytest.raises(InvalidParameter, match="Did you mean 'money'"):
+        check_unit("moneys")

@@ -52,6 +52,12 @@ def test_a_docstring_is_taken_apart() -> None:
     assert list(said.closing) == list(KEYS)
 
 
+def test_a_text_leaves_out_the_parameters() -> None:
+    said = notes("Errs.\n\nOften.\n\nAttributes:\n    rate: how\n        often.\n\nSource: me.\n")
+    assert said.text == "Errs.\n\nOften."
+    assert said.closing == {"source": "me"}
+
+
 @pytest.mark.parametrize(
     ("doc", "closing"),
     [

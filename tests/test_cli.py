@@ -153,12 +153,12 @@ def test_help_imports_nothing_heavy(
 
 def test_every_command_is_in_the_help(here: Cli) -> None:
     shown = good(here("--help")).stdout
-    commands = ("envs", "designs", "check", "boards", "run", "report", "show", "data")
+    commands = ("envs", "designs", "annotators", "check", "boards", "run", "report", "show", "data")
     for name in (*commands, "quickstart"):
         assert name in shown
 
 
-@pytest.mark.parametrize("what", ["envs", "designs", "boards", "data list"])
+@pytest.mark.parametrize("what", ["envs", "designs", "annotators", "boards", "data list"])
 def test_listings_are_tables_and_json(here: Cli, what: str) -> None:
     entries = json.loads(good(here(*what.split(), "--json")).stdout)
     table = good(here(*what.split())).stdout
@@ -220,6 +220,24 @@ def test_designs_are_listed_in_markdown(here: Cli) -> None:
     assert "- `pilot=0.2`: rounds that begin before this share" in shown
     one = good(here("designs", "uniform", "--markdown")).stdout
     assert one.count("\n### ") == 1
+
+
+def test_annotators_are_listed_by_kind_with_parameters(here: Cli) -> None:
+    shown = good(here("annotators")).stdout
+    places = [
+        shown.index(f"\n{kind}  ") for kind in ("perception", "choice", "reply", "ready-made")
+    ]
+    assert places == sorted(places)
+    assert re.search(r"^ +rate=0\.1 · Lee et al\. 2021 *$", shown[places[2] :], re.MULTILINE)
+    assert "deterministic | skip(epsilon=0.1)" in shown[places[3] :]
+    one = good(here("annotators", "mistake(rate=0.3)")).stdout
+    assert re.search(r"^rate=0\.1 +the probability of a mistake\.", one, re.MULTILINE)
+    written = good(here("annotators", "--markdown")).stdout
+    assert written.startswith("| family | annotators |\n|---|---|\n| [perception](#family-perc")
+    assert "- `rate=0.1`: the probability of a mistake.\n" in written
+    entry = json.loads(good(here("annotators", "skip", "--json")).stdout)
+    assert entry["family"] == "reply"
+    assert entry["parameters"] == {"epsilon": 0.1, "threshold": None}
 
 
 # -- check ---------------------------------------------------------------------------------------
@@ -289,6 +307,18 @@ def test_a_run_of_files(cli: Cli, tmp_path: Path) -> None:
     assert section["environment"] == "world.py:Mine(dim=2)"
     assert {row["design"] for row in section["rows"]} == {"uniform", "mine.py(step=2)"}
     assert {row["budget"] for row in section["rows"]} == {8}
+
+
+def test_a_run_with_an_annotator_chained_of_two(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "env.py").write_text(ENVIRONMENT)
+    arguments = ["run", "--env", "env.py", "--env", TINY, "--seeds", "0", "--budgets", "5"]
+    parts = ["--annotator", "deterministic", "--annotator", "mistake(rate=0.4)"]
+    report = json.loads(good(cli(*arguments, *parts, "--jobs", "1", "--json")).stdout)
+    said = "annotator='deterministic | mistake(rate=0.4)'"
+    assert [said in section["environment"] for section in report["sections"]] == [True, True]
+    # Other answers are other cells.
+    again = good(cli(*arguments, "--jobs", "1"))
+    assert "2 cells in runs/custom: 2 played now" in " ".join(again.stdout.split())
 
 
 def test_files_in_a_folder_with_brackets_are_played(cli: Cli, tmp_path: Path) -> None:
@@ -401,6 +431,14 @@ REFUSED = [
     (["run", *QUICK, "--design", "uniform(x=1)"], "InvalidParameter", ["no parameter 'x'"]),
     (["run", *QUICK, "--design", "uniform(1)"], "InvalidParameter", ["cannot read the parameters"]),
     (["run", "quickstart", "--env", TINY], "InvalidParameter", ["--env cannot be given with one"]),
+    (["run", "quickstart", "--annotator", "mistake"], "InvalidParameter", ["--annotator cannot"]),
+    (["run", *QUICK, "--annotator", "mistak"], "UnknownAnnotator", ["Did you mean 'mistake'?"]),
+    (
+        ["run", *QUICK, "--annotator", "mistake", "--annotator", "bradley-terry"],
+        "InvalidParameter",
+        ["Write 'bradley-terry | mistake'"],
+    ),
+    (["run", *QUICK, "--annotator", ""], "InvalidParameter", ["'' lacks a stage"]),
     (["run", "quickstart", "--seeds", "0"], "InvalidParameter", ["--seeds cannot be given"]),
     (["run", "quickstart", "--budgets", "5"], "InvalidParameter", ["--budgets cannot be given"]),
     (["run", "quickstart", "--reference", "uniform"], "InvalidParameter", ["--reference cannot"]),
@@ -426,6 +464,7 @@ REFUSED = [
     (["check", "uniform(x=1)"], "InvalidParameter", ["no parameter 'x'"]),
     (["check", "uniform", "--time-limit", "0"], "InvalidParameter", ["time_limit must be"]),
     (["designs", "unifrm"], "UnknownDesign", ["Did you mean 'uniform'?"]),
+    (["annotators", "mistakes"], "UnknownAnnotator", ["Did you mean 'mistake'?"]),
     (["designs", "[/].py"], "PluginError", ["cannot read [/].py"]),
     (["data", "add", "no.npz"], "InvalidData", ["cannot read no.npz"]),
     (["data", "add", "[/].npz"], "InvalidData", ["cannot read [/].npz"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pairbench.oracles.annotators import annotator_names
 from pairbench.registry import design_names
 
 
@@ -34,6 +35,15 @@ def test_a_page_shows_what_its_commands_print(
     assert shown.count("\n$ ") > 5
     # The last digits may differ from machine to machine.
     assert _without_numbers(refreshed(shown)) == _without_numbers(shown)
+
+
+def test_the_page_of_annotators_is_current(root: Path, refreshed: Callable[[str], str]) -> None:
+    shown = (root / "docs" / "annotators.md").read_text()
+    command = "python docs/refresh.py docs/annotators.md"
+    assert _without_numbers(refreshed(shown)) == _without_numbers(shown), command
+    for name in annotator_names():
+        assert f"[{name}](#{name})" in shown
+        assert f"\n### {name}\n" in shown
 
 
 def test_the_page_of_designs_is_current(root: Path, refreshed: Callable[[str], str]) -> None:

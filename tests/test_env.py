@@ -8,6 +8,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pairbench
@@ -124,7 +126,7 @@ def test_the_observation_shows_what_was_asked_and_answered(env: PairEnv) -> None
     env.reset(seed=2)
     action = proper_action(env)
     observation, _, _, _, info = env.step(action)
-    assert info == {"round": 1, "labels": 4, "skipped": len(action) - 4}
+    assert info == {"round": 1, "labels": 4, "spent": 4.0, "skipped": len(action) - 4}
     np.testing.assert_array_equal(observation["pairs"][:4], action[:4])
     np.testing.assert_array_equal(observation["pairs"][4:], -1)
     world = env.world
@@ -180,7 +182,7 @@ def test_rows_beyond_the_budget_buy_nothing(env: PairEnv) -> None:
     pairs = np.argwhere(env.pool.pair_mask)[: env.batch]
     assert len(pairs) > 4
     _, _, _, _, info = env.step(env.action(pairs))
-    assert info == {"round": 1, "labels": 4, "skipped": env.batch - 4}
+    assert info == {"round": 1, "labels": 4, "spent": 4.0, "skipped": env.batch - 4}
     np.testing.assert_array_equal(env.pairs, pairs[:4])
 
 
@@ -351,3 +353,110 @@ def test_the_environments_own_schedule_is_the_default() -> None:
     assert env.marks == pairbench.make_env(ID).budgets
     assert env.batch == max(np.diff((0, *env.marks)))
     assert env.action_space.shape == (env.batch, 3)
+
+
+GROWING: dict[str, Any] = {
+    "prompts": 5,
+    "held_out_prompts": 4,
+    "completions": 6,
+    "dim": 3,
+    "missing": 0.3,
+    "prices": "label=1, token_read=0.01, completion=0.4",
+    "budgets": (12, 30),
+}
+
+
+@pytest.fixture
+def growing() -> PairEnv:
+    made = gymnasium.make("pairbench/GenerateThenLabel-v1", **GROWING).unwrapped
+    assert isinstance(made, PairEnv)
+    return made
+
+
+def draw(env: PairEnv, *prompts: int) -> NDArray[np.int64]:
+    return env.drawing(np.array(prompts))
+
+
+def test_an_environment_that_grows_is_a_gymnasium_environment(growing: PairEnv) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_env(growing, skip_render_check=True)
+
+
+def test_what_is_not_generated_is_not_shown(growing: PairEnv) -> None:
+    observation, _ = growing.reset(seed=1)
+    there = observation["valid"].astype(bool)
+    np.testing.assert_array_equal(there.sum(axis=1), 2)
+    hidden = growing.world.pool.valid & ~there
+    assert hidden.any()
+    for name in ("features", "log_ref", "lengths"):
+        assert not observation[name][hidden].any()
+    np.testing.assert_allclose(np.exp(growing.pool.log_ref).sum(axis=1), 1)
+
+
+def test_completions_come_in_their_order_and_leave_the_round_open(growing: PairEnv) -> None:
+    growing.reset(seed=1)
+    hidden = growing.hidden
+    assert hidden is not None
+    x = int(hidden.argmax())
+    places = np.flatnonzero(growing.world.pool.valid[x])
+    observation, reward, done, _, info = growing.step(draw(growing, x, x))
+    assert (reward, done, info["round"], info["labels"]) == (0.0, False, 0, 0)
+    assert info["spent"] == pytest.approx(0.8)
+    assert info["skipped"] == growing.batch - 2
+    np.testing.assert_array_equal(np.flatnonzero(observation["valid"][x]), places[:4])
+    np.testing.assert_array_equal(growing.hidden, hidden - 2 * (np.arange(5) == x))
+    assert observation["money_left"].item() == pytest.approx(12 - 0.8)
+
+
+def test_rows_that_draw_and_rows_that_ask_may_come_in_one_step(growing: PairEnv) -> None:
+    growing.reset(seed=1)
+    hidden = growing.hidden
+    assert hidden is not None
+    x = int(hidden.argmax())
+    third = np.flatnonzero(growing.world.pool.valid[x])[2]
+    rows = np.concatenate([draw(growing, x)[:1], [[x, 0, third]]])
+    _, _, _, _, info = growing.step(growing.action(rows))
+    assert (info["round"], info["labels"]) == (1, 1)
+    tokens = growing.world.pool.lengths[x, [0, third]].sum()
+    assert info["spent"] == pytest.approx(1 + 0.01 * tokens + 0.4)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_no_actions_spend_more_than_there_is(growing: PairEnv, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    growing.reset(seed=seed % 3)
+    shape = growing.action_space.shape
+    assert shape is not None
+    while growing.ledger.rounds_left:
+        mark, before = growing.marks[growing.ledger.round], growing.ledger.spent
+        action = rng.integers(0, [5, 6, 6], size=shape)
+        observation, _, _, _, info = growing.step(action)
+        assert before <= info["spent"] <= mark + 1e-9
+        assert growing.observation_space.contains(observation)
+    prompt, first, second = growing.pairs.T
+    tokens = (growing.pool.lengths[prompt, first] + growing.pool.lengths[prompt, second]).sum()
+    drawn = int(growing.pool.valid.sum()) - 10
+    assert growing.ledger.spent == pytest.approx(len(prompt) + 0.01 * tokens + 0.4 * drawn)
+
+
+def test_where_nothing_can_be_generated_rows_of_one_completion_buy_nothing(env: PairEnv) -> None:
+    env.reset(seed=0)
+    assert env.hidden is None
+    _, _, _, _, info = env.step(np.array([[0, 1, 1], [1, 0, 0]]))
+    assert (info["round"], info["labels"], info["spent"]) == (1, 0, 0.0)
+
+
+def test_a_budget_of_money_that_buys_no_label_is_refused_at_once() -> None:
+    with pytest.raises(InvalidParameter, match="buys no label"):
+        PairEnv(ID, budgets=(1, 9), unit="money", prices="label=2")
+
+
+def test_a_price_list_or_unit_that_cannot_be_is_refused_when_the_environment_is_made() -> None:
+    with pytest.raises(InvalidParameter, match="price of a label"):
+        pairbench.make_env(ID, prices="label=-1")
+    with pytest.raises(InvalidParameter, match="unit of budgets 'dollars'"):
+        pairbench.make_env(ID, unit="dollars")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, lsa_features, style_features
+from pairbench.features import STYLE_NAMES, centred, lsa_features, standardised, style_features
 
 
 def style(text: str, name: str) -> float:
@@ -116,3 +116,38 @@ def test_lsa_features_of_one_text_given_twice_are_equal() -> None:
 def test_too_few_words_for_the_features_are_refused(texts: list[str], dim: int) -> None:
     with pytest.raises(InvalidData, match=f"cannot make {dim} word features of {len(texts)} texts"):
         lsa_features(texts, dim)
+
+
+def test_values_are_centred_over_the_completions_that_are_there() -> None:
+    rng = np.random.default_rng(0)
+    values, mask = rng.normal(size=(5, 4, 3)), rng.random((5, 4)) < 0.7
+    mask[:, :2] = True
+    result = centred(values, mask)
+    for prompt in range(5):
+        there = mask[prompt]
+        expected = values[prompt, there] - values[prompt, there].mean(axis=0)
+        np.testing.assert_allclose(result[prompt, there], expected, atol=1e-15)
+    assert not result[~mask].any()
+    # One number for each completion is the same as one feature.
+    np.testing.assert_array_equal(centred(values[:, :, 0], mask), result[:, :, 0])
+
+
+def test_standardised_features_have_unit_norm_on_the_prompts_they_are_fitted_to() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(40, 5, 6)) * 10.0 ** np.arange(6)
+    mask = np.ones((40, 5), dtype=np.bool_)
+    fit = np.arange(25)
+    result = standardised(values, mask, fit)
+    np.testing.assert_allclose(result[fit].reshape(-1, 6).std(axis=0), 1 / np.sqrt(6))
+    assert np.mean(np.sum(result[fit] ** 2, axis=2)) == pytest.approx(1)
+
+
+def test_a_feature_that_does_not_vary_within_prompts_stays_0() -> None:
+    # The mean of equal numbers differs from them by rounding, which must not become the feature.
+    values = np.array([0.1, 0.7, 1.3])[:, None, None] * np.ones((3, 3, 2))
+    values[:, :, 1] += np.arange(3)
+    mask = np.ones((3, 3), dtype=np.bool_)
+    mask[0, 2] = False
+    features = standardised(values, mask)
+    np.testing.assert_allclose(features[:, :, 0], 0, atol=1e-14)
+    assert features[mask][:, 1].std() == pytest.approx(np.sqrt(0.5))

@@ -35,7 +35,7 @@ def test_the_code_runs(root: Path, number: int, capsys: pytest.CaptureFixture[st
 
 
 def test_the_set_up_is_the_one_that_is_checked(root: Path) -> None:
-    first, second = re.findall(r"^    (pip install .*?|pytest) +#", readme(root), re.MULTILINE)
+    first, second = re.findall(r"^    (pip install .*?|pytest.*?) +#", readme(root), re.MULTILINE)
     checks = (root / ".ci" / "run").read_text().splitlines()
     assert first in checks
     assert second in checks

@@ -443,6 +443,13 @@ def test_descriptions_hold_what_a_listing_needs() -> None:
     assert strong["differs"] == {"reward_scale": 6.0, "ridge": 1 / 36}
 
 
+def test_an_environments_own_parameters_are_listed_before_what_all_of_its_kind_have() -> None:
+    listed = list(describe_env("pairbench/AlpacaEval57-v1")["parameters"])
+    own, common = ["temperature", "residual"], ["beta", "ridge", "trainer"]
+    assert listed[: len(own)] == own
+    assert set(common) < set(listed[len(own) :])
+
+
 def test_a_design_in_a_file_says_what_our_own_say(write: Write) -> None:
     path = write(
         '''

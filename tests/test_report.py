@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import shutil
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,18 @@ import pytest
 from rich.console import Console
 
 from pairbench import RunSpec, load_report, play, run
-from pairbench.console import section_table
+from pairbench.console import print_report, section_table
 from pairbench.errors import RunError
-from pairbench.figures import family_map, family_winners, learning_curves, savings_chart
+from pairbench.figures import (
+    family_map,
+    family_winners,
+    learning_curves,
+    savings_chart,
+    size_curves,
+)
 from pairbench.harness.store import Record, Store
 from pairbench.report import Report, Section
+from pairbench.stats import Estimate
 
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 SEEDS, BUDGETS = (0, 1, 2, 3), (8, 16)
@@ -210,9 +218,21 @@ def test_figures_are_svg_and_png_and_the_same_each_time(found: Report, tmp_path:
 def test_a_figure_names_every_design_and_environment(found: Report, tmp_path: Path) -> None:
     text = "".join(ET.parse(learning_curves(found, tmp_path)[0]).getroot().itertext())
     for section in found.sections:
-        assert section.environment.removeprefix("pairbench/") in text
+        name = section.environment.removeprefix("pairbench/")
+        assert "".join(name.split()) in "".join(text.split())  # on two lines
         assert all(row.design in text for row in section.rows)
     assert "floor" in text
+
+
+def test_a_long_name_leaves_room_for_the_figure(found: Report, tmp_path: Path) -> None:
+    annotator = " | ".join(["length-bias(weight=0.25)"] * 6)
+    sections = [
+        replace(section, environment=f"{TINY[:-1]}, annotator={annotator!r})")
+        for section in found.sections
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learning_curves(replace(found, sections=sections), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["_mine.py", "$x$.py", "$\\oops$.py", "a_b^c.py", "<i>&amp;.py"])
@@ -343,3 +363,54 @@ def drawn(section: Section) -> str:
     screen.print(section_table(section, "uniform"))
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()
+
+
+def test_a_run_for_money_is_reported_in_money(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = (
+        "LogLinear-v1(prompts=6, held_out_prompts=5, completions=4, dim=3, unit='money', "
+        "prices='token_read=0.01')"
+    )
+    spec = RunSpec("custom", [world], ["first-two"], (0, 1, 2), "uniform", (20, 40))
+    run(spec, tmp_path, jobs=1)
+    report = load_report(tmp_path)
+    (section,) = report.sections
+    assert section.unit == "money"
+    for row in section.rows:
+        assert row.spent <= 40
+        assert row.spent != row.labels
+        assert [point.spent for point in row.curve][:2] == sorted(p.spent for p in row.curve)[:2]
+    assert "money saved" in report.to_markdown()
+    assert "after so much money" in report.to_markdown()
+    print_report(report, [])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "after 40 units of money" in shown
+    assert "money saved: how much money uniform needs" in shown
+
+
+def test_savings_of_money_are_those_of_what_was_spent(tmp_path: Path) -> None:
+    world = "LogLinear-v1(prompts=6, completions=4, dim=3{})"
+    money = world.format(", unit='money', prices='label=10'")
+    reports = []
+    for name, env, budgets in (("a", world.format(""), (5, 10)), ("b", money, (50, 100))):
+        spec = RunSpec("custom", [env], ["leverage"], (0, 1), "uniform", budgets)
+        run(spec, tmp_path / name, jobs=1)
+        reports.append(load_report(tmp_path / name).sections[0].rows)
+    for labels, paid in zip(*reports, strict=True):
+        assert labels.gap == paid.gap
+        assert labels.savings is not None
+        assert paid.savings is not None
+        assert labels.savings.value == pytest.approx(paid.savings.value)
+        assert paid.spent == 10 * labels.spent == 10 * labels.labels
+
+
+def test_curves_by_size_are_drawn_the_same_each_time(tmp_path: Path) -> None:
+    points = [(size, Estimate(1 / size, 0.8 / size, 1.3 / size)) for size in (2, 4, 8)]
+    panels = {"cheap": {"one": points, "two": points[:2]}, "dear": {"one": points[:1]}}
+    first, second = (size_curves(panels, "K", tmp_path / name) for name in ("a", "b"))
+    assert [path.suffix for path in first] == [".svg", ".png"]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    text = first[0].read_text()
+    assert all(word in text for word in ("cheap", "dear", "one", "two", ">K<"))

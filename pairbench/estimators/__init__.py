@@ -35,7 +35,7 @@ _HOMES = {
 }
 
 
-def make_estimator(estimator: str) -> Estimator:
+def make_estimator(estimator: str) -> Estimator[Belief]:
     """An estimator by name or spec.
 
     Args:
@@ -48,7 +48,7 @@ def make_estimator(estimator: str) -> Estimator:
     """
     from pairbench.registry import make_kind
 
-    made: Estimator = make_kind(
+    made: Estimator[Belief] = make_kind(
         estimator, "estimator", "pairbench.estimators", _HOMES, UnknownEstimator
     )
     return made

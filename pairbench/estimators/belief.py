@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pairbench.errors import InvalidParameter
+from pairbench.estimators.dawid_skene import dawid_skene
 from pairbench.information.forecast import LabelForecast, sampled_forecast
 from pairbench.pool import Pairs, Pool, frozen_array
 
@@ -157,16 +159,49 @@ class Members(Belief):
         return differences
 
 
-@dataclass(frozen=True)
-class Estimator(ABC):
-    """A way of turning labels into a belief: a frozen dataclass whose fields are its parameters."""
+B_co = TypeVar("B_co", bound=Belief, covariant=True)
 
-    @abstractmethod
-    def fit(self, view: "View") -> Belief:
+
+@dataclass(frozen=True)
+class Estimator(ABC, Generic[B_co]):
+    """A way of turning labels into a belief: a frozen dataclass whose fields are its parameters.
+
+    Attributes:
+        votes: what is learnt of several votes on one question: the label that the annotators' votes
+            came to if None, ``"dawid-skene"`` the probability that the first is better, by
+            :func:`pairbench.estimators.dawid_skene.dawid_skene`.
+    """
+
+    votes: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.votes not in (None, "dawid-skene"):
+            raise InvalidParameter(f"votes must be 'dawid-skene' or None, got {self.votes!r}.")
+
+    def fit(self, view: "View") -> B_co:
         """What to believe after the labels so far; before the first, the prior.
 
         Args:
             view: the round's view; randomness comes from ``view.rng``.
+
+        Raises:
+            InvalidParameter: If the belief is to go by votes, and the view has none.
+        """
+        if self.votes is None:
+            return self.believe(view)
+        if view.votes is None:
+            raise InvalidParameter(
+                f"votes={self.votes!r} needs annotators whose single votes are known, such as "
+                "annotator='crowd(votes=3)' of an environment. Leave votes at None."
+            )
+        return self.believe(replace(view, labels=dawid_skene(view.votes).posterior))
+
+    @abstractmethod
+    def believe(self, view: "View") -> B_co:
+        """The same, of ``view.labels`` as they are: what an estimator has to define.
+
+        Args:
+            view: the round's view; labels are anything from 0 to 1, or NaN.
         """
 
 

@@ -125,7 +125,7 @@ class LaplaceBelief(Belief):
 
 
 @dataclass(frozen=True)
-class Laplace(Estimator):
+class Laplace(Estimator[LaplaceBelief]):
     """θ̂ of the DPO training itself, with the curvature of its loss as precision.
 
     For the log-linear policy DPO is ridge-logistic regression, so θ̂ is its implicit reward, and
@@ -145,6 +145,7 @@ class Laplace(Estimator):
     unexplained: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not np.isfinite(self.trust):
             raise InvalidParameter(f"trust must be a finite number, got {self.trust}.")
         if not 0 < self.unexplained <= 1:
@@ -156,8 +157,8 @@ class Laplace(Estimator):
                 f"unexplained={self.unexplained} is about trusted scores; set trust, too."
             )
 
-    def fit(self, view: View) -> LaplaceBelief:
-        """See :meth:`Estimator.fit`."""
+    def believe(self, view: View) -> LaplaceBelief:
+        """See :meth:`Estimator.believe`."""
         pool = view.pool
         if not self.trust:
             prior = np.zeros(pool.valid.shape)

@@ -48,7 +48,7 @@ _BLOCK = 512  # completions at a time, where all of a pool are evaluated
 
 
 @dataclass(frozen=True)
-class NetworkEstimator(Estimator):
+class NetworkEstimator(Estimator[Members]):
     """An estimator that trains networks with two hidden layers.
 
     Attributes:
@@ -60,10 +60,11 @@ class NetworkEstimator(Estimator):
     steps: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_counts("hidden", "steps")
 
-    def fit(self, view: View) -> Members:
-        """See :meth:`Estimator.fit`."""
+    def believe(self, view: View) -> Members:
+        """See :meth:`Estimator.believe`."""
         import torch
 
         seed = int(view.rng.integers(2**63))

@@ -13,7 +13,7 @@ from pairbench.env import checked_budgets
 from pairbench.errors import InvalidParameter, MissingData
 from pairbench.registry import Spec, design_spec, environment_from, environment_spec
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of what a cell means. A change of scores, labels, the fit, or the tools that designs
 share (``pairbench.design``, ``pairbench.information``) makes a new one."""
 
@@ -86,6 +86,8 @@ class RunSpec:
         budgets: the schedule; each environment's own if None.
         reference: the design that label savings are measured against. It is always run, and also at
             2, 4 and 8 times the last budget.
+        annotator: who answers in all environments, in place of whom they name; each environment's
+            own if None.
     """
 
     name: str
@@ -94,6 +96,7 @@ class RunSpec:
     seeds: Sequence[int]
     reference: str
     budgets: Sequence[int] | None = None
+    annotator: str | None = None
 
     def cells(self) -> tuple[list[Cell], list[str]]:
         """The cells, those of one world together, and notes on what was left out.
@@ -104,13 +107,14 @@ class RunSpec:
             MissingData: If an environment that is not optional lacks its data.
         """
         reference = design_spec(self.reference)
+        answered = {} if self.annotator is None else {"annotator": self.annotator}
         designs = [reference, *map(design_spec, self.designs)]
         cells: list[Cell] = []
         notes: list[str] = []
         for item in self.environments:
             entry = Entry(item) if isinstance(item, str) else item
             try:
-                environment = environment_spec(entry.environment)
+                environment = environment_spec(entry.environment, **answered)
             except MissingData as error:
                 if not entry.optional:
                     raise

@@ -1,7 +1,7 @@
 """One episode: a design plays an environment."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pairbench.design import Design, View
-from pairbench.env import PairEnv
+from pairbench.env import PairEnv, most_labels
 from pairbench.errors import ReadOnlyView
 from pairbench.metering import Usage, metered
-from pairbench.pool import Pairs, checked_pairs
+from pairbench.pool import Pairs, checked_pairs, checked_prompts
 from pairbench.registry import make_design
 from pairbench.scoring import Score
 from pairbench.world import Environment
@@ -26,10 +26,12 @@ class Round:
     """One round of an episode.
 
     Attributes:
-        budget: the schedule's mark that this round bought up to, labels.
+        budget: the schedule's mark that this round bought up to, labels or units of money.
+        generated: the prompts that completions were generated for, ``(m,)``.
         pairs: the questions, ``(n, 3)``.
         labels: their answers, ``(n,)``.
         tokens_read: what annotators have read so far, tokens.
+        spent: units of money that went so far.
         policy: fingerprint of the policy trained on all answers so far.
         score: how good that policy is.
         selection: what the design took.
@@ -37,9 +39,11 @@ class Round:
     """
 
     budget: int
+    generated: NDArray[np.int64]
     pairs: Pairs
     labels: NDArray[np.float64]
     tokens_read: int
+    spent: float
     policy: str
     score: Score
     selection: Usage
@@ -60,9 +64,11 @@ class Episode:
             "rounds": [
                 {
                     "budget": r.budget,
+                    "generated": r.generated.tolist(),
                     "pairs": r.pairs.reshape(-1).tolist(),
                     "labels": [None if np.isnan(y) else y for y in r.labels.tolist()],
                     "tokens_read": r.tokens_read,
+                    "spent": r.spent,
                     "policy": r.policy,
                     "score": asdict(r.score),
                 }
@@ -95,13 +101,14 @@ def play(
         environment: id, spec or object, see :func:`pairbench.make_env`.
         design: name, file, spec, function or object, see :func:`pairbench.make_design`.
         seed: of the world, its labels, and the design's random numbers.
-        budgets: cumulative numbers of labels; the environment's own if not given.
-        horizon: the number of labels that the design plans for; the last budget if not given.
+        budgets: cumulative budgets; the environment's own if not given.
+        horizon: the budget that the design plans for; the last one if not given.
         name: what to call the design in messages.
         guard: a context manager that each call of the design runs under, given the round.
 
     Raises:
-        InvalidPairs: If the design returns anything but proper pairs within the budget.
+        InvalidPairs: If the design returns anything but proper pairs within the budget, or wants
+            completions generated that cannot be.
     """
     env, agent = PairEnv(environment, budgets, horizon), make_design(design)
     if name is None:
@@ -114,14 +121,17 @@ def play(
         while env.ledger.rounds_left:
             round_, asked = env.ledger.round, len(env.pairs)
             with guard(round_), metered() as selection:
+                generated = _generated(agent, name, env)
                 pairs = _asked(agent, name, env)
             env.step(env.action(pairs))
             rounds.append(
                 Round(
                     budget=env.marks[round_],
+                    generated=generated,
                     pairs=env.pairs[asked:],
                     labels=env.labels[asked:],
                     tokens_read=env.ledger.tokens_read,
+                    spent=env.ledger.spent,
                     policy=env.policy.fingerprint(),
                     score=env.score(),
                     selection=selection,
@@ -137,9 +147,15 @@ class Replayed(Design):
 
     Attributes:
         rounds: its pairs, round by round.
+        drawn: the prompts that it had completions generated for, round by round; none if empty.
     """
 
     rounds: tuple[Pairs, ...]
+    drawn: tuple[NDArray[np.int64], ...] = ()
+
+    def generate(self, view: View) -> NDArray[np.int64]:
+        """The recorded prompts of this round."""
+        return self.drawn[view.round] if self.drawn else super().generate(view)
 
     def select(self, view: View, n: int) -> Pairs:
         """The recorded pairs of this round."""
@@ -147,7 +163,11 @@ class Replayed(Design):
 
 
 def replay(
-    environment: str | Environment, rounds: Sequence[Pairs], seed: int, budgets: Sequence[int]
+    environment: str | Environment,
+    rounds: Sequence[Pairs],
+    seed: int,
+    budgets: Sequence[int],
+    generated: Sequence[NDArray[np.int64]] = (),
 ) -> Episode:
     """Play an episode again from its pairs alone: same labels, same policies, same scores.
 
@@ -156,8 +176,9 @@ def replay(
         rounds: the pairs of each round, ``(n, 3)``.
         seed: the episode's.
         budgets: the episode's schedule.
+        generated: the prompts of each round that completions were generated for, ``(m,)``.
     """
-    return play(environment, Replayed(tuple(rounds)), seed, budgets)
+    return play(environment, Replayed(tuple(rounds), tuple(generated)), seed, budgets)
 
 
 def answer(agent: Design, view: View, n: int, asker: str) -> object:
@@ -172,8 +193,14 @@ def answer(agent: Design, view: View, n: int, asker: str) -> object:
     Raises:
         ReadOnlyView: If it tries to write into the view's arrays.
     """
-    try:
+    with _read_only(asker):
         return agent.select(view, n)
+
+
+@contextmanager
+def _read_only(asker: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         if "read-only" in str(error):
             raise ReadOnlyView(
@@ -183,8 +210,31 @@ def answer(agent: Design, view: View, n: int, asker: str) -> object:
         raise
 
 
+def _generated(agent: Design, name: str, env: PairEnv) -> NDArray[np.int64]:
+    """Let the design have completions generated; the prompts, one for each."""
+    none = np.empty(0, dtype=np.int64)
+    if env.hidden is None:
+        return none
+    asker = f"design {name!r}"
+    with _read_only(asker):
+        given = agent.generate(env.view(agent.control, "generation"))
+    prompts = checked_prompts(given, env.hidden, env.ledger.most_generated, asker)
+    if len(prompts):
+        env.step(env.drawing(prompts))
+    return prompts
+
+
 def _asked(agent: Design, name: str, env: PairEnv) -> Pairs:
     left, asker = env.ledger.left, f"design {name!r}"
+    if not left:  # the money went into completions
+        return np.empty((0, 3), dtype=np.int64)
     given = answer(agent, env.view(agent.control), left, asker)
-    # Against the world's own pool and budget: a view's could have been tampered with.
-    return checked_pairs(given, env.world.pool, left, asker)
+    pool, ledger = env.present, env.ledger
+    most = left if ledger.unit == "labels" else max(left, most_labels(ledger, pool))
+    # Against the environment's own pool and budget: a view's could have been tampered with.
+    pairs = checked_pairs(given, pool, most, asker)
+    if ledger.affordable(pairs, pool) == len(pairs):
+        return pairs
+    # Not the first of them: a design may list them by prompt.
+    order = env.stream("thinning").permutation(len(pairs))
+    return pairs[np.sort(order[: ledger.affordable(pairs[order], pool)])]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pairbench.oracles.counter import uniforms
+from pairbench.oracles.questions import OnAverage, Questions
 from pairbench.pool import Pairs
 
 
@@ -22,12 +22,16 @@ class BradleyTerry:
     rewards: NDArray[np.float64]
     seed: int
 
-    def label(self, pairs: Pairs, repeat: NDArray[np.int64]) -> NDArray[np.float64]:
+    def label(
+        self, pairs: Pairs, repeat: NDArray[np.int64], time: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
         """See :class:`pairbench.oracles.Oracle`."""
-        prompt, first, second = pairs.T
-        # The coin belongs to the unordered pair; it is thrown for the lower index and then turned.
-        low, high = np.minimum(first, second), np.maximum(first, second)
-        coin = uniforms(self.seed, np.stack([prompt, low, high, repeat], axis=1))
-        low_wins = coin < expit(self.rewards[prompt, low] - self.rewards[prompt, high])
-        answers: NDArray[np.float64] = np.where(first == low, low_wins, ~low_wins).astype(float)
-        return answers
+        return self._answers(Questions(pairs, repeat))
+
+    def expected(self, pairs: Pairs, time: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """See :class:`pairbench.oracles.KnownOracle`."""
+        return self._answers(OnAverage.of(pairs))
+
+    def _answers(self, asked: Questions) -> NDArray[np.float64]:
+        difference = asked.turned(asked.difference(self.rewards))
+        return asked.compare(expit(difference), self.seed)

@@ -37,14 +37,18 @@ def philox(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint
     return np.stack([c0, c1, c2, c3], axis=1)
 
 
-def uniforms(seed: int, counter: NDArray[np.int64]) -> NDArray[np.float64]:
+def uniforms(
+    seed: int, counter: NDArray[np.int64], stream: tuple[int, ...] = ()
+) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), one for each row of ``counter``, 53 random bits each.
 
     Args:
         seed: any non-negative integer.
         counter: ``(n, 4)``, each in [0, 2³²).
+        stream: numbers below 2³² that tell independent uses of one seed apart.
     """
-    k0, k1 = (int(word) for word in np.random.SeedSequence(seed).generate_state(2, np.uint32))
+    sequence = np.random.SeedSequence(seed, spawn_key=stream)
+    k0, k1 = (int(word) for word in sequence.generate_state(2, np.uint32))
     words = philox(counter.astype(np.uint64), (k0, k1))
     bits = ((words[:, 0] >> np.uint64(5)) << np.uint64(26)) | (words[:, 1] >> np.uint64(6))
     return bits.astype(np.float64) * 2.0**-53

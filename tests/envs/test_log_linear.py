@@ -20,7 +20,8 @@ from pairbench.information import policy_covariance, predicted_gap
 from pairbench.information.fisher import trace_criterion, uniform_information
 from pairbench.registry import environment_ids
 
-IDS = [name for name in environment_ids() if "AlpacaEval" not in name]
+FAMILY = type(make_env("pairbench/LogLinear-v1"))
+IDS = [name for name in environment_ids() if isinstance(make_env(name), FAMILY)]
 PRESETS = [
     "Isotropic", "PowerLaw", "NearDuplicates", "StrongReward", "SkewedClusters",
     "SharpReference", "Misspecified", "WidePool",
@@ -216,6 +217,39 @@ def test_scores_without_noise_are_the_reward() -> None:
     np.testing.assert_array_equal(drawn.pool.scores, drawn.truth.rewards)
 
 
+@pytest.mark.parametrize("name", ["Isotropic", "NearDuplicates", "Misspecified", "SkewedClusters"])
+def test_steps_sum_to_the_reward_and_change_nothing_else(name: str) -> None:
+    plain, stepped = world(name, 3), world(name, 3, steps=5)
+    assert plain.truth.steps is None
+    np.testing.assert_array_equal(stepped.pool.features, plain.pool.features)
+    np.testing.assert_array_equal(stepped.held_out.features, plain.held_out.features)
+    np.testing.assert_array_equal(stepped.truth.rewards, plain.truth.rewards)
+    np.testing.assert_array_equal(stepped.truth.held_out, plain.truth.held_out)
+    steps = stepped.truth.steps
+    assert steps is not None
+    assert steps.shape == (*plain.truth.rewards.shape, 5)
+    np.testing.assert_allclose(steps.sum(axis=2), plain.truth.rewards, atol=1e-12)
+    np.testing.assert_array_equal(world(name, 3, steps=5).truth.steps, steps)
+
+
+def test_steps_are_independent_but_for_their_sum() -> None:
+    steps = world("LogLinear", prompts=4000, misspecification=1.5, steps=4).truth.steps
+    assert steps is not None
+    # As if each were normal with a quarter of the variance of the reward.
+    cov = np.cov(steps.reshape(-1, 4), rowvar=False)
+    np.testing.assert_allclose(cov, np.eye(4) * (2**2 + 1.5**2) / 4, atol=0.05)
+
+
+def test_the_steps_of_near_duplicates_are_nearly_the_same() -> None:
+    drawn = world("NearDuplicates", steps=4)
+    steps, phi = drawn.truth.steps, drawn.pool.phi
+    assert steps is not None
+    near = np.linalg.norm(phi[:, :, None] - phi[:, None], axis=3) < 0.3
+    assert (near.sum(axis=2) == 6).sum() == 6 * len(near)
+    apart = np.abs(steps[:, :, None] - steps[:, None]).max(axis=3)
+    assert apart[near].max() < 0.6 < np.median(apart[~near])
+
+
 # The beginnings of the SHA-256 of worlds as they have always been: the version is a promise.
 DIGESTS = {
     "Isotropic": "e5cc025662aed715",
@@ -264,6 +298,9 @@ def test_edges_of_the_family_are_worlds_too(params: dict[str, Any]) -> None:
         ({"completions": 1}, "completions must be 2 or more, got 1"),
         ({"dim": 0}, "dim must be 1 or more"),
         ({"clusters": 0}, "clusters must be 1 or more"),
+        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        ({"annotator": "mistake(rate=2)"}, "rate must be between 0 and 1, got 2"),
+        ({"annotator": 3}, "annotator: .* string, got 3"),
         ({"clusters": 17}, "clusters=17 is more than dim=16"),
         ({"reward_scale": -1}, "reward_scale must be a finite number, 0 or more, got -1"),
         ({"reward_scale": np.inf}, "reward_scale must be a finite number"),

@@ -5,7 +5,7 @@ import pytest
 
 from pairbench import Laplace, make_estimator
 from pairbench.errors import InvalidParameter, PairbenchError, UnknownEstimator
-from pairbench.estimators import Dropout, Ensemble, Epistemic, Estimator
+from pairbench.estimators import Belief, Dropout, Ensemble, Epistemic, Estimator
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,9 @@ from pairbench.estimators import Dropout, Ensemble, Epistemic, Estimator
         ("epistemic(index_dim=3)", Epistemic(index_dim=3, indices=50)),
     ],
 )
-def test_a_spec_names_an_estimator_and_its_parameters(spec: str, expected: Estimator) -> None:
+def test_a_spec_names_an_estimator_and_its_parameters(
+    spec: str, expected: Estimator[Belief]
+) -> None:
     assert make_estimator(spec) == expected
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import choix
 import numpy as np
@@ -225,7 +226,7 @@ def test_trust_in_a_pool_without_scores_is_refused(view: View) -> None:
         ({"unexplained": 0.5}, r"unexplained=0\.5 is about trusted scores; set trust"),
     ],
 )
-def test_parameters_that_mean_nothing_are_refused(params: dict[str, float], message: str) -> None:
+def test_parameters_that_mean_nothing_are_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
         Laplace(**params)
 

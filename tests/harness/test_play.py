@@ -14,8 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pairbench import Environment, Pairs, Pool, RunSpec, View, make_env, play, replay, run
-from pairbench.budget import Ledger
+from pairbench import (
+    Design,
+    Environment,
+    Pairs,
+    Pool,
+    RunSpec,
+    View,
+    make_env,
+    play,
+    replay,
+    run,
+)
+from pairbench.budget import Ledger, Prices
 from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool, ReadOnlyView
 from pairbench.registry import design_names, environment_ids
 from pairbench.world import _drawn_world
@@ -23,6 +34,7 @@ from pairbench.world import _drawn_world
 Results = Callable[[Path], dict[str, Any]]
 BUDGETS = (6, 15)
 SIZES = {"prompts": 6, "held_out_prompts": 6, "completions": 6, "dim": 8}
+TRAINERS = ["dpo", "selm(alpha=0.01)", "xpo(alpha=0.1)", "rdpo", "ipo", "rao-kupper", "davidson"]
 RAGGED = {"prompts": 6, "held_out_prompts": 6, "completions": 5, "dim": 3, "missing": 0.4}
 
 
@@ -115,12 +127,13 @@ def test_replaying_an_episode_from_its_pairs_gives_it_again_bit_for_bit(
     id_ = data.draw(st.sampled_from(synthetic()))
     missing = data.draw(st.sampled_from([0.0, 0.4]))
     design = data.draw(st.sampled_from(design_names()))
-    trainer = data.draw(st.sampled_from(["dpo", "selm(alpha=0.01)", "xpo(alpha=0.1)"]))
+    trainer = data.draw(st.sampled_from(TRAINERS))
     environment = make_env(id_, **SIZES, missing=missing, trainer=trainer)
     episode = play(environment, design, seed, BUDGETS)
     _drawn_world.cache_clear()
     play("pairbench/Isotropic-v1", "uniform", 0, (3,))  # something else in between
-    again = replay(environment, [r.pairs for r in episode.rounds], seed, BUDGETS)
+    drawn = [r.generated for r in episode.rounds]
+    again = replay(environment, [r.pairs for r in episode.rounds], seed, BUDGETS, drawn)
     assert again.results() == episode.results()
     assert again.rounds[-1].policy == episode.rounds[-1].policy
 
@@ -416,7 +429,7 @@ def test_from_a_view_nothing_leads_to_the_truth(tiny: str) -> None:
 
     play(tiny, select, 0, BUDGETS)
     ours = {type(t).__name__ for t in seen.values() if type(t).__module__.startswith("pairbench")}
-    assert ours == {View.__name__, Pool.__name__, Ledger.__name__}
+    assert ours == {View.__name__, Pool.__name__, Ledger.__name__, Prices.__name__}
 
 
 def test_an_empty_list_buys_nothing(tiny: str) -> None:
@@ -441,3 +454,98 @@ def test_a_world_whose_rewards_are_no_numbers_is_refused() -> None:
         replace(world, truth=replace(world.truth, held_out=held_out))
     with pytest.raises(InvalidPool, match=r"rewards must have the pool's shape \(100, 8\)"):
         replace(world, truth=replace(world.truth, rewards=world.truth.rewards[:1]))
+
+
+GROWING = (
+    "GenerateThenLabel-v1(prompts=6, held_out_prompts=4, completions=5, dim=3, "
+    "prices='label=1, token_read=0.02, completion=0.5')"
+)
+
+
+class Growing(Design):
+    """Draws at random, and asks at random."""
+
+    def __init__(self, draws: object) -> None:
+        self.draws = draws
+
+    def generate(self, view: View) -> Any:
+        return self.draws(view) if callable(self.draws) else self.draws
+
+    def select(self, view: View, n: int) -> Pairs:
+        assert view.hidden is not None
+        pairs = np.argwhere(view.pool.pair_mask)
+        return view.rng.choice(pairs, size=n)
+
+
+def test_an_episode_of_a_growing_pool_is_replayed_from_its_pairs_and_draws() -> None:
+    def draws(view: View) -> Any:
+        assert view.hidden is not None
+        left = np.repeat(np.arange(6), view.hidden)
+        return view.rng.permutation(left)[:4]
+
+    budgets = (20, 40)
+    episode = play(GROWING, Growing(draws), 3, budgets)
+    assert [len(r.generated) for r in episode.rounds] == [4, 4]
+    pairs = np.concatenate([r.pairs for r in episode.rounds])
+    assert (pairs[:, 1:] >= 2).any(), "new completions are asked about"
+    assert episode.rounds[1].spent <= 40
+    recorded = as_json(episode)["rounds"]
+    rounds = [np.array(r["pairs"], dtype=np.int64).reshape(-1, 3) for r in recorded]
+    drawn = [np.array(r["generated"], dtype=np.int64) for r in recorded]
+    assert as_json(replay(GROWING, rounds, 3, budgets, drawn)) == as_json(episode)
+
+
+@pytest.mark.parametrize(
+    ("draws", "error", "message"),
+    [
+        ([0.5], InvalidPairs, "expected .m,. integers"),
+        ([[0, 1]], InvalidPairs, "shape .1, 2."),
+        ([6], InvalidPairs, "prompt 6, which is outside the pool: it has prompts 0 to 5"),
+        ([-1], InvalidPairs, "prompt -1"),
+        ([2, 2, 2, 2], InvalidPairs, "4 completions for prompt 2, where 3 can be generated"),
+        ([0, 1] * 30, BudgetExceeded, "60 completions generated, where the money buys 40"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_refused(
+    draws: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        play(GROWING, Growing(draws), 0, (20,))
+
+
+def test_of_pairs_that_cost_too_much_a_random_part_is_asked() -> None:
+    spec = "LogLinear-v1(prompts=6, completions=5, dim=3, unit='money', prices='token_read=1')"
+    wanted: list[Pairs] = []
+
+    def dearest(view: View, n: int) -> Pairs:
+        pairs = np.argwhere(view.pool.pair_mask)
+        wanted.append(pairs[np.argsort(-view.cost(pairs))][:n])
+        return wanted[-1]
+
+    (round_,) = play(spec, dearest, 1, (2000,)).rounds
+    (asked,) = wanted
+    rows = [asked.tolist().index(row) for row in round_.pairs.tolist()]
+    assert rows == sorted(rows)
+    assert rows != list(range(len(rows))), "not the first of them"
+    world = make_env(spec).world(1)
+    prompt, first, second = asked.T
+    cost = world.pool.lengths[prompt, first] + world.pool.lengths[prompt, second]
+    assert cost[rows].sum() == round_.spent <= 2000 < cost.sum()
+    assert 2000 - round_.spent < cost.max()
+    again = play(spec, dearest, 1, (2000,)).rounds[0]
+    np.testing.assert_array_equal(again.pairs, round_.pairs)
+
+
+def test_with_money_more_pairs_than_the_average_price_tells_may_be_asked() -> None:
+    spec = "LogLinear-v1(prompts=6, completions=5, dim=3, unit='money', prices='token_read=1')"
+    told = []
+
+    def cheapest(view: View, n: int) -> Pairs:
+        told.append(n)
+        pairs = np.argwhere(view.pool.pair_mask)
+        pairs = pairs[np.argsort(view.cost(pairs))]
+        return pairs[: view.ledger.affordable(pairs, view.pool)]
+
+    (round_,) = play(spec, cheapest, 0, (2000,)).rounds
+    assert len(round_.pairs) > told[0]
+    assert round_.spent <= 2000
