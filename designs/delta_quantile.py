@@ -18,12 +18,13 @@ Cost: one fit of the estimator, and O(N K²).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pairbench import BeliefDesign, InvalidParameter, Pairs, View, top_pairs
+from pairbench import BeliefDesign, InvalidParameter, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class DeltaQuantile(BeliefDesign):
+class DeltaQuantile(BeliefDesign, ScoredDesign):
     """The n pairs nearest the quantile not asked before; random at first.
 
     Attributes:
@@ -37,8 +38,9 @@ class DeltaQuantile(BeliefDesign):
         if not 0 <= self.quantile <= 1:
             raise InvalidParameter(f"quantile must lie between 0 and 1, got {self.quantile}.")
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by how near |Δ| is to its quantile."""
         size = np.abs(self.belief(view).differences())
         target = np.quantile(size[view.pool.pair_mask], self.quantile)
-        return top_pairs(view, -np.abs(size - target), n)
+        miss: NDArray[np.float64] = np.abs(size - target)
+        return -miss

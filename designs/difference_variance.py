@@ -14,13 +14,16 @@ Cost: one fit and O(N K² d) a round.
 
 from dataclasses import dataclass
 
-from pairbench import BeliefDesign, Pairs, View, top_pairs
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import BeliefDesign, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class DifferenceVariance(BeliefDesign):
+class DifferenceVariance(BeliefDesign, ScoredDesign):
     """The n pairs of largest variance not asked before."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by s_ij²."""
-        return top_pairs(view, self.belief(view).difference_variance(), n)
+        return self.belief(view).difference_variance()

@@ -17,15 +17,16 @@ Cost: one DPO fit, and O(N K²).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pairbench import Design, Pairs, View, top_pairs
+from pairbench import ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class Difficulty(Design):
+class Difficulty(ScoredDesign):
     """The n pairs of least implicit reward gap not asked before; random at first."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by minus the gap."""
         rewards = view.implicit_rewards()
-        return top_pairs(view, -np.abs(rewards[:, :, None] - rewards[:, None, :]), n)
+        return -np.abs(rewards[:, :, None] - rewards[:, None, :])

@@ -19,16 +19,17 @@ Cost: The belief and O(N K² d) a round.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from pairbench import BeliefDesign, Pairs, View, top_pairs, turned
+from pairbench import BeliefDesign, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class Eubo(BeliefDesign):
+class Eubo(BeliefDesign, ScoredDesign):
     """The n pairs of largest expected utility, above the prompt's best mean, not asked before."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs."""
         belief, pool = self.belief(view), view.pool
         # A pair that is known without doubt is worth its better mean.
@@ -37,5 +38,5 @@ class Eubo(BeliefDesign):
         density = np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
         best_of_two = belief.mean[:, None, :] + s * (u * ndtr(u) + density)
         best = np.where(pool.valid, belief.mean, -np.inf).max(axis=1)
-        gain = (best_of_two - best[:, None, None]) * pool.prompt_weights[:, None, None]
-        return turned(view, top_pairs(view, gain, n))
+        gain: NDArray[np.float64] = best_of_two - best[:, None, None]
+        return gain * pool.prompt_weights[:, None, None]

@@ -16,12 +16,13 @@ Cost: one fit and O(N K²) a round.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pairbench import BeliefDesign, InvalidParameter, Pairs, View, top_pairs
+from pairbench import BeliefDesign, InvalidParameter, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class Gate(BeliefDesign):
+class Gate(BeliefDesign, ScoredDesign):
     """n random pairs of |Δ| ≤ γ not asked before, then those closest to it.
 
     Attributes:
@@ -35,7 +36,7 @@ class Gate(BeliefDesign):
         if not self.threshold >= 0:
             raise InvalidParameter(f"threshold must be 0 or more, got {self.threshold}.")
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """All that pass are equal, and equals are taken at random."""
         excess = np.maximum(np.abs(self.belief(view).differences()) - self.threshold, 0.0)
-        return top_pairs(view, -excess, n)
+        return -excess

@@ -8,6 +8,7 @@ lowers it by ω zᵀA⁻¹CA⁻¹z / (1 + ω zᵀA⁻¹z). Then:
   bounds what a wrong model can do to the fit (Wiens 1992: designs of bounded density), and the
   choice is nearly uniform where there are fewer labels than parameters.
 - A pair asked again tells its own residual again, so repeats are discounted.
+- Where budgets are money, gains count per unit of money, while it lasts.
 
 Family: optimal design.
 Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607, for
@@ -66,12 +67,22 @@ class GreedyIRobust(Design):
         # m labels of a pair whose own residual has variance v tell mω/(1 + mωv), so the next one
         # adds ω/((1 + mωv)(1 + (m+1)ωv)); it is taken relative to the first, which counts ω.
         spread = 2 * self.residual * omega
-        chosen = np.empty(n, dtype=np.int64)
-        for k in range(n):
+        chosen: list[int] = []
+        money, price = view.money_left, view.cost(pairs)
+        if np.isinf(money):
+            price = np.ones(len(pairs))
+        while len(chosen) < n or np.isfinite(money):
             weight = omega * (1 + spread) / ((1 + times * spread) * (1 + (times + 1) * spread))
-            chosen[k] = p = int(state.gains(weight).argmax())
+            gains = state.gains(weight) / price
+            if np.isfinite(money):
+                gains[price > money] = -np.inf
+            p = int(gains.argmax())
+            if gains[p] == -np.inf:
+                break
+            money -= price[p]
             state.take(p, float(weight[p]))
             times[p] += 1
+            chosen.append(p)
         return turned(view, pairs[chosen])
 
     def _candidates(self, view: View, n: int) -> tuple[Pairs, NDArray[np.int64]]:

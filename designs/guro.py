@@ -18,21 +18,21 @@ Cost: one fit and O(N K² d) a round; Bayesian, O(E N K (d + K)), E draws.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pairbench import (
     BeliefDesign,
     InvalidParameter,
-    Pairs,
+    ScoredDesign,
     View,
     pair_scores,
     reward_differences,
-    top_pairs,
 )
 from pairbench.information import logistic_slope, sampled_forecast
 
 
 @dataclass(frozen=True)
-class Guro(BeliefDesign):
+class Guro(BeliefDesign, ScoredDesign):
     """The n pairs of most uncertain label probability not asked before.
 
     Attributes:
@@ -48,12 +48,12 @@ class Guro(BeliefDesign):
         if self.draws < 2:
             raise InvalidParameter(f"draws must be 2 or more, got {self.draws}.")
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs."""
         belief, pool = self.belief(view), view.pool
         if self.bayesian:
             differences = reward_differences(pool, belief.draws(self.draws, view.rng))
             variance = sampled_forecast(differences).variance
-            return top_pairs(view, pair_scores(pool, variance), n)
+            return pair_scores(pool, variance)
         deviation = np.sqrt(belief.difference_variance())
-        return top_pairs(view, logistic_slope(belief.differences()) * deviation, n)
+        return logistic_slope(belief.differences()) * deviation

@@ -16,13 +16,16 @@ Cost: One DPO fit and O(N K² d) a round.
 
 from dataclasses import dataclass
 
-from pairbench import Design, Laplace, Pairs, View, top_pairs
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import Laplace, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class Leverage(Design):
+class Leverage(ScoredDesign):
     """The n pairs not asked before whose reward difference is known least."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by the posterior variance of their reward difference."""
-        return top_pairs(view, Laplace().fit(view).difference_variance(), n)
+        return Laplace().fit(view).difference_variance()

@@ -13,15 +13,16 @@ Cost: O(N K² d).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pairbench import Design, Pairs, View, top_pairs
+from pairbench import ScoredDesign, View
 from pairbench.information import pair_forms
 
 
 @dataclass(frozen=True)
-class MaxDistance(Design):
+class MaxDistance(ScoredDesign):
     """The n farthest pairs not asked before."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by squared distance."""
-        return top_pairs(view, pair_forms(view.pool.phi, np.eye(view.pool.dim)), n)
+        return pair_forms(view.pool.phi, np.eye(view.pool.dim))

@@ -16,14 +16,17 @@ Cost: one fit and O(N K² d) a round.
 
 from dataclasses import dataclass
 
-from pairbench import BeliefDesign, Pairs, View, pair_scores, top_pairs
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import BeliefDesign, ScoredDesign, View, pair_scores
 
 
 @dataclass(frozen=True)
-class ProbabilityVariance(BeliefDesign):
+class ProbabilityVariance(BeliefDesign, ScoredDesign):
     """The n pairs of largest Var σ(Δ) not asked before."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs."""
         variance = self.belief(view).forecast(view.rng).variance
-        return top_pairs(view, pair_scores(view.pool, variance), n)
+        return pair_scores(view.pool, variance)

@@ -16,14 +16,15 @@ Cost: one fit of the estimator, and O(N K²).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pairbench import BeliefDesign, Pairs, View, top_pairs
+from pairbench import BeliefDesign, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class SmallestGap(BeliefDesign):
+class SmallestGap(BeliefDesign, ScoredDesign):
     """The n pairs of least predicted reward difference not asked before; random at first."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by −|Δ|."""
-        return top_pairs(view, -np.abs(self.belief(view).differences()), n)
+        return -np.abs(self.belief(view).differences())

@@ -15,16 +15,17 @@ Cost: one fit and O(N K² d) a round.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pairbench import BeliefDesign, Pairs, View, top_pairs
+from pairbench import BeliefDesign, ScoredDesign, View
 
 
 @dataclass(frozen=True)
-class Uncertainty(BeliefDesign):
+class Uncertainty(BeliefDesign, ScoredDesign):
     """The n pairs of most uncertain predicted label not asked before; random at first."""
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs by |logit p̄|, of which the entropy is a falling function."""
         belief = self.belief(view)
         logit = belief.differences() / np.sqrt(1 + np.pi / 8 * belief.difference_variance())
-        return top_pairs(view, -np.abs(logit), n)
+        return -np.abs(logit)

@@ -28,19 +28,18 @@ from pairbench import (
     Belief,
     BeliefDesign,
     InvalidParameter,
-    Pairs,
+    ScoredDesign,
     View,
     check_counts,
     pair_scores,
     reward_differences,
-    top_pairs,
 )
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class VolumeRemoval(BeliefDesign):
+class VolumeRemoval(BeliefDesign, ScoredDesign):
     """The n pairs of largest least removed volume not asked before; random at first if logistic.
 
     Attributes:
@@ -57,10 +56,10 @@ class VolumeRemoval(BeliefDesign):
             raise InvalidParameter(f"answers must be logistic or clipped, got {self.answers!r}.")
         check_counts(self, "draws")
 
-    def select(self, view: View, n: int) -> Pairs:
+    def scores(self, view: View) -> NDArray[np.float64]:
         """Rank all pairs."""
         removed = self.removed(self.belief(view), view.rng)
-        return top_pairs(view, pair_scores(view.pool, removed), n)
+        return pair_scores(view.pool, removed)
 
     def removed(self, belief: Belief, rng: np.random.Generator) -> Array:
         """The least removed volume of all pairs, in the order of ``pool.pair_mask``."""

@@ -108,7 +108,7 @@ def test_a_run_with_a_design_that_buys_nothing_is_reported(tmp_path: Path) -> No
     row = rows["label-free"]
     assert row.rank is rows["adversarial"].rank is None
     assert rows["uniform"].rank is not None
-    assert (row.labels, [point.labels for point in row.curve]) == (0, [0, 0])
+    assert (row.spent, [point.spent for point in row.curve]) == (0, [0, 0])
     assert row.savings is None, "no labels are no share of uniform's"
     assert row.gap.value == pytest.approx(section.start)
     assert report.to_json()

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pairbench import InvalidParameter, Pool, View, make_design
+from pairbench import (
+    Design,
+    DuelDesign,
+    InvalidParameter,
+    Pairs,
+    Pool,
+    View,
+    make_design,
+    over_prompts,
+)
 from tests.reference import (
     all_pairs,
     best_fresh,
@@ -33,6 +42,14 @@ def ranking(view: View, x: int) -> list[int]:
     reward = view.pool.phi @ theta_of(view)
     there = np.flatnonzero(view.pool.valid[x]).tolist()
     return sorted(there, key=lambda y: -reward[x, y])
+
+
+def in_roles(design: Design, view: View, n: int) -> Pairs:
+    """What a design chooses; a duel rule's pairs as it names them, before they are turned."""
+    if not isinstance(design, DuelDesign):
+        return design.select(view, n)
+    belief = design.belief(view)
+    return over_prompts(view, lambda: design.duel(belief, view.rng), n)
 
 
 # Gaps
@@ -96,16 +113,16 @@ def test_gaps_are_repeated_only_when_all_is_asked(name: str, view: View) -> None
 
 def test_best_versus_worst_takes_the_extremes(due_view: View) -> None:
     expected = {x: (ranking(due_view, x)[0], ranking(due_view, x)[-1]) for x in range(6)}
-    assert per_prompt(make_design("best-versus-worst").select(due_view, 6)) == expected
+    assert per_prompt(in_roles(make_design("best-versus-worst"), due_view, 6)) == expected
 
 
 def test_best_versus_second_takes_the_two_best(due_view: View) -> None:
     expected = {x: tuple(ranking(due_view, x)[:2]) for x in range(6)}
-    assert per_prompt(make_design("best-versus-second").select(due_view, 6)) == expected
+    assert per_prompt(in_roles(make_design("best-versus-second"), due_view, 6)) == expected
 
 
 def test_best_versus_random_draws_the_others_alike(due_view: View) -> None:
-    chosen = make_design("best-versus-random").select(due_view, 9000)
+    chosen = in_roles(make_design("best-versus-random"), due_view, 9000)
     for x in range(6):
         best, *others = ranking(due_view, x)
         chances = {(x, best, other): 1 / len(others) for other in others}
@@ -116,7 +133,7 @@ def test_best_versus_random_draws_the_others_alike(due_view: View) -> None:
 def test_ultrafeedback_takes_the_best_of_a_few_and_another_of_them(
     due_view: View, among: int
 ) -> None:
-    chosen = make_design("ultrafeedback", among=among).select(due_view, 9000)
+    chosen = in_roles(make_design("ultrafeedback", among=among), due_view, 9000)
     sizes = set()
     for x in range(6):
         ranked = ranking(due_view, x)
@@ -149,7 +166,7 @@ def test_sweet_spot_takes_the_completion_nearest_to_it(
         distance = {y: abs(float(reward[x, y]) - spot) for y in others}
         expected[x], worst[x] = (best, min(distance, key=lambda y: distance[y])), (best, others[-1])
     design = make_design("sweet-spot", below=below)
-    assert per_prompt(design.select(view, 8)) == expected
+    assert per_prompt(in_roles(design, view, 8)) == expected
     assert expected != worst, "the pool tells the spot from the worst"
 
 
@@ -161,7 +178,9 @@ def test_sweet_spot_of_few_completions_is_the_worst(
     pairs[:, 0] = np.arange(300)
     pairs[:, 1:] = pool.valid_first[:, :2]
     view = make_view(pool, pairs, labels, n=300, ridge=0.1)
-    chosen = [make_design(name).select(view, 300) for name in ("sweet-spot", "best-versus-worst")]
+    chosen = [
+        in_roles(make_design(name), view, 300) for name in ("sweet-spot", "best-versus-worst")
+    ]
     assert per_prompt(chosen[0]) == per_prompt(chosen[1])
 
 
@@ -180,7 +199,7 @@ def test_prompts_take_turns(name: str, view: View, make_view: MakeView) -> None:
 @pytest.mark.parametrize("name", [*DUELS, *GAPS])
 def test_before_the_first_label_the_pair_is_random(name: str, make_view: MakeView) -> None:
     pool = Pool(np.random.default_rng(0).normal(size=(3000, 3, 2)))
-    chosen = make_design(name).select(make_view(pool, n=3000), 3000)
+    chosen = in_roles(make_design(name), make_view(pool, n=3000), 3000)
     i, j = np.sort(chosen[:, 1:]).T
     chosen = np.stack([np.zeros_like(i), i, j], axis=1)
     assert drawn_as(chosen, {(0, 0, 1): 1 / 3, (0, 0, 2): 1 / 3, (0, 1, 2): 1 / 3})
@@ -195,7 +214,7 @@ def test_rewards_are_those_of_the_estimator_that_is_named(name: str, make_view: 
         with pytest.raises(InvalidParameter, match="no parameter 'estimator'"):
             make_design(name, estimator="laplace")
         return
-    chosen = make_design(name, estimator="laplace(trust=2.0)").select(view, 4)
+    chosen = in_roles(make_design(name, estimator="laplace(trust=2.0)"), view, 4)
     prompt, first, second = chosen.T
     scores = pool.scores
     assert scores is not None

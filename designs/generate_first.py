@@ -1,0 +1,51 @@
+"""Generate completions until each prompt has so many, then leave the labels to another design.
+
+Where completions are generated at a price: K completions for each prompt are bought before the
+first label, as far as the budget of a round goes, and the rest of the money goes into labels of
+pairs that ``design`` chooses. With few completions and ``all-pairs`` that is the small pool with
+all its labels; with many and an optimal design, the large pool with a chosen few. Where nothing can
+be generated it is ``design`` itself.
+
+Family: wrapper.
+Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607,
+    introduction, for the question.
+Assumes: That all prompts deserve as many completions.
+Cost: That of ``design``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pairbench import Pairs, View, WrapperDesign, check_counts
+
+
+@dataclass(frozen=True)
+class GenerateFirst(WrapperDesign):
+    """A pool of a given size, then another design.
+
+    Attributes:
+        design: name or spec of the design that chooses the pairs.
+        completions: K, how many completions each prompt is to have.
+    """
+
+    design: str = "uniform"
+    completions: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "completions")
+
+    def generate(self, view: View) -> NDArray[np.int64]:
+        """What is lacking; the prompts that have fewest come first where the money ends."""
+        there = view.pool.valid.sum(axis=1)
+        lacking = np.clip(self.completions - there, 0, view.hidden)
+        prompts = np.repeat(np.arange(len(there)), lacking)
+        turn = np.arange(len(prompts)) - np.repeat(np.cumsum(lacking) - lacking, lacking)
+        order = np.argsort(turn + there[prompts], kind="stable")
+        return prompts[order][: view.ledger.most_generated]
+
+    def select(self, view: View, n: int) -> Pairs:
+        """Ask the other design."""
+        return self.inner.select(view, n)
