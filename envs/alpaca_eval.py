@@ -12,31 +12,21 @@ Source: Li et al. 2023, *AlpacaEval*, github.com/tatsu-lab/alpaca_eval; annotato
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pairbench import (
-    BradleyTerry,
-    Environment,
-    InvalidParameter,
-    Pool,
-    Truth,
-    World,
-    make_trainer,
-    register_env,
-)
-from pairbench.data import Arrays, Dataset, entry, load, register_dataset
+from pairbench import World, register_env
+from pairbench.data import Arrays, Dataset, load, register_dataset
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, centred, lsa_features, standardised, style_features
-from pairbench.world import masked
+from pairbench.features import STYLE_NAMES, centred
+from pairbench.recorded_pools import RecordedPool, check_arrays, split_prompts, text_arrays
 
 NAME = "alpaca-eval"
 BASELINE = "gpt4_1106_preview"
 ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
-CHARS_PER_TOKEN = 4  # a rough figure for English, used for lengths only
 MODELS = """
     FuseChat-Gemma-2-9B-Instruct FuseChat-Llama-3.1-8B-Instruct FuseChat-Llama-3.2-1B-Instruct
     FuseChat-Llama-3.2-3B-Instruct FuseChat-Qwen-2.5-7B-Instruct Mixtral-8x7B-Instruct-v0.1_concise
@@ -55,7 +45,7 @@ MODELS = """
 
 @register_env("pairbench/AlpacaEval57-v1")
 @dataclass(frozen=True)
-class AlpacaEval57(Environment):
+class AlpacaEval57(RecordedPool):
     """Which pairs of real completions to compare, with 57 models' answers to each instruction.
 
     **What this diagnoses.** Behaviour on features and rewards that nobody made up: near-duplicates,
@@ -79,98 +69,33 @@ class AlpacaEval57(Environment):
       on the training prompts: a harder target.
     - ``beta``: β, reward units per nat.
     - ``ridge``: λ of the fit.
-    - ``trainer``: what turns labels into a policy, see :func:`pairbench.make_trainer`. Predictions
-      and the design efficiency are of ``"dpo"``.
+    - ``trainer``: what turns labels into a policy: ``"dpo"``, or one for flipped labels, for ties,
+      with a squared loss or with optimism, see :func:`pairbench.make_trainer`. Predictions and the
+      design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
 
+    dataset = NAME
+
     temperature: float = 4.0
     residual: bool = False
-    beta: float = 1.0
-    ridge: float = 1.0
-    trainer: str = "dpo"
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "beta"):
-            if not (np.isfinite(value := getattr(self, name)) and value > 0):
-                raise InvalidParameter(f"{name} must be positive and finite, got {value}.")
-        make_trainer(self.trainer, self.ridge)  # says so if it cannot be
-
-    def data_digest(self) -> str:
-        """SHA-256 of the pool file."""
-        return entry(NAME).sha256
+        self.check_positive("temperature")
+        super().__post_init__()
 
     def world(self, seed: int) -> World:
         """Split the prompts, scale the features, and divide the log-odds by T."""
         data = load(NAME)
-        train = _split(data["dataset"], np.random.default_rng(seed))
-        mask = data["mask"]
-        features = np.concatenate([data["style"], data["lsa"]], axis=2).astype(np.float64)
-        features = standardised(np.where(mask[:, :, None], features, 0.0), mask, train)
+        split = split_prompts(data["dataset"], 600 / 805, np.random.default_rng(seed))
+        mask, train = data["mask"], split[0]
         reward = np.where(mask, data["logit"], 0.0).astype(np.float64)
         if self.residual:
-            length = centred(np.log1p(data["n_chars"])[:, :, None], mask)[:, :, 0]
-            logit = centred(reward[:, :, None], mask)[:, :, 0]
+            length, logit = centred(np.log1p(data["n_chars"]), mask), centred(reward, mask)
             slope = np.sum((length * logit)[train]) / np.sum(length[train] ** 2)
             reward = reward - slope * length
-        reward /= self.temperature
-        held_out = np.setdiff1d(np.arange(len(mask)), train)
-        tokens = -(-data["n_chars"] // CHARS_PER_TOKEN)
-        pool, other = (
-            Pool(features[part], valid=mask[part], lengths=tokens[part])
-            for part in (train, held_out)
-        )
-        truth = Truth(masked(reward[train], pool), masked(reward[held_out], other))
-        return World(
-            pool=pool,
-            held_out=other,
-            truth=truth,
-            oracle=BradleyTerry(truth.rewards, seed),
-            trainer=make_trainer(self.trainer, self.ridge),
-            beta=self.beta,
-        )
-
-
-def _split(source: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-    """The training prompts: 600 of 805, in proportion over the sources (largest remainders)."""
-    size = round(len(source) * 600 / 805)
-    names, count = np.unique(source, return_counts=True)
-    exact = count * size / len(source)
-    take = np.floor(exact).astype(int)
-    take[np.argsort(take - exact, kind="stable")[: size - take.sum()]] += 1
-    parts = [
-        rng.permutation(np.flatnonzero(source == name))[:n]
-        for name, n in zip(names, take, strict=True)
-    ]
-    return np.sort(np.concatenate(parts))
-
-
-def _check(data: Arrays) -> None:
-    needed = ("dataset", "logit", "lsa", "mask", "n_chars", "style")
-    if missing := [name for name in needed if name not in data]:
-        raise InvalidData(f"it lacks the arrays {', '.join(missing)}.")
-    size = data["mask"].shape
-    if len(size) != 2 or data["mask"].dtype != np.bool_:
-        raise InvalidData(f"mask must be a bool array (prompts, models), got shape {size}.")
-    if (data["mask"].sum(axis=1) < 2).any():
-        raise InvalidData("a prompt has fewer than two completions.")
-    expected = {
-        "dataset": size[:1],
-        "logit": size,
-        "n_chars": size,
-        "style": (*size, len(STYLE_NAMES)),
-        "lsa": (*size, *data["lsa"].shape[-1:]),
-    }
-    for name, shape in expected.items():
-        if data[name].shape != shape:
-            raise InvalidData(f"{name} has shape {data[name].shape}, expected {shape}.")
-        if name == "dataset":
-            continue
-        if not np.issubdtype(data[name].dtype, np.number):
-            raise InvalidData(f"{name} must hold numbers, not {data[name].dtype}.")
-        if not np.isfinite(data[name][data["mask"]]).all():
-            raise InvalidData(f"{name} holds NaN or infinite values where mask is true.")
+        return self.scored_world(data, reward / self.temperature, split, seed)
 
 
 def _build(folder: Path) -> Arrays:
@@ -206,22 +131,13 @@ def _build(folder: Path) -> Arrays:
                     p = np.clip(preference - 1, 1e-9, 1 - 1e-9)
                     logit[place[key], j] = np.log(p) - np.log1p(-p)
         mask[:, j] = given & np.isfinite(logit[:, j])
-    flat = [str(text) for text in texts[mask]]
-    style = np.full((*shape, len(STYLE_NAMES)), np.nan, dtype=np.float16)
-    lsa = np.full((*shape, 64), np.nan, dtype=np.float16)
-    style[mask], lsa[mask] = style_features(flat), lsa_features(flat)
-    n_chars = np.zeros(shape, dtype=np.int32)
-    n_chars[mask] = [len(text) for text in flat]
     return {
         "models": np.array(MODELS),
         "prompts": np.array([str(i) for i in range(len(prompts))]),
         "dataset": np.array([str(record.get("dataset", "")) for record in prompts]),
         "style_names": np.array(STYLE_NAMES),
         "logit": np.where(mask, logit, np.nan).astype(np.float32),
-        "style": style,
-        "lsa": lsa,
-        "n_chars": n_chars,
-        "mask": mask,
+        **text_arrays(texts, mask, dim=64),
     }
 
 
@@ -248,4 +164,11 @@ def _keyed(
         yield (instruction, seen[instruction]), record
 
 
-register_dataset(Dataset(NAME, "github.com/tatsu-lab/alpaca_eval", check=_check, build=_build))
+register_dataset(
+    Dataset(
+        NAME,
+        "github.com/tatsu-lab/alpaca_eval",
+        check=partial(check_arrays, scores=["logit"], groups=["dataset"]),
+        build=_build,
+    )
+)

@@ -41,6 +41,8 @@ _CLEAN_ENDS = ("", *'.!?)"`')
 _EARLY = 200
 _ALL = slice(None)
 
+CHARS_PER_TOKEN = 4  # a rough figure for English, for lengths only
+
 
 def style_features(texts: Sequence[str]) -> NDArray[np.float32]:
     """Surface features of each text.
@@ -127,12 +129,12 @@ def centred(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.
     """Values less their mean over each prompt's completions, 0 where there is none.
 
     Args:
-        values: ``(n_prompts, n_completions, dim)``.
+        values: ``(n_prompts, n_completions)`` or ``(n_prompts, n_completions, dim)``.
         mask: which completions there are, ``(n_prompts, n_completions)``.
     """
-    weight = mask[:, :, None]
-    mean = (values * weight).sum(axis=1) / mask.sum(axis=1)[:, None]
-    difference: NDArray[np.float64] = (values - mean[:, None]) * weight
+    weight = mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
+    mean = (values * weight).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
+    difference: NDArray[np.float64] = (values - mean) * weight
     return difference
 
 
@@ -151,7 +153,9 @@ def standardised(
     """
     features = centred(values, mask)
     spread = features[fit][mask[fit]].std(axis=0)
-    features /= np.where(spread > 0, spread, 1.0) * np.sqrt(features.shape[2])
+    # Equal values may differ from their mean by rounding.
+    varies = spread > 1e-12 * np.abs(values[mask]).max(axis=0)
+    features /= np.where(varies, spread, 1.0) * np.sqrt(features.shape[2])
     return features
 
 

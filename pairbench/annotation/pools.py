@@ -28,9 +28,8 @@ from pairbench.annotation.content import Content, Message, key, rendered
 from pairbench.annotation.labels import LABELS, Name, Preference
 from pairbench.annotation.rows import Row, read_rows, validated
 from pairbench.errors import InvalidData, InvalidPairs, did_you_mean
+from pairbench.features import CHARS_PER_TOKEN
 from pairbench.pool import Pairs, Pool
-
-CHARS_PER_TOKEN = 4  # a rough figure for English, for lengths only
 
 _PROMPT = ("prompt", "instruction", "question", "query", "input")
 _PROMPT_ID = ("prompt_id", "pid", "instruction_id", "question_id")
