@@ -18,8 +18,8 @@ WELL_SPECIFIED = [
     name
     for name in environment_ids()
     if isinstance(make_env(name), type(make_env("LogLinear-v1")))
-    # LogLinear-v1 is the isotropic world unless told otherwise.
-    and not any(other in name for other in ("Misspecified", "LogLinear"))
+    # LogLinear-v1 is the isotropic world unless told otherwise; the prediction is of a fixed pool.
+    and not any(other in name for other in ("Misspecified", "LogLinear", "GenerateThenLabel"))
 ]
 # The prediction is of pairs that are drawn independently.
 DESIGNS = ["uniform", "i-optimal(rounding='independent')"]
