@@ -29,28 +29,42 @@ def thetas_of(criterion: str, dim: int, rng: np.random.Generator, scale: float =
 
 
 def least_by_clarabel(given: Problem) -> float:
-    """The least value, by an interior-point method over all pairs."""
-    w = cp.Variable(len(given.pairs), nonneg=True)
-    cases = [b + z.T @ cp.diag(w) @ z for z, b in zip(given.atoms, given.known, strict=True)]
+    """The least value, by an interior-point method over all pairs.
+
+    Values of all criteria but E are the same in every basis, up to det² for D: the solver gets
+    one in which information from equal weights is the identity, and traces relative to their value
+    there, since duplicates make the pool's own basis too badly conditioned for it.
+    """
+    n, dim = len(given.pairs), len(given.known[0])
+    equal = [b + z.T @ z / n for z, b in zip(given.atoms, given.known, strict=True)]
+    basis = np.eye(dim) if given.criterion == "e" else np.linalg.cholesky(np.mean(equal, axis=0))
+    to = np.linalg.inv(basis).T
+    scale = 1.0 if given.criterion in "de" else given.value(given.pairs, np.full(n, 1 / n))
+    w = cp.Variable(n, nonneg=True)
+    cases = [
+        to.T @ b @ to + (z @ to).T @ cp.diag(w) @ (z @ to)
+        for z, b in zip(given.atoms, given.known, strict=True)
+    ]
     if given.criterion == "d":
-        objective = -cp.log_det(cases[0]) / len(given.known[0])
+        objective = -cp.log_det(cases[0]) / dim
     elif given.criterion == "e":
         objective = -cp.lambda_min(cases[0])
     elif given.criterion == "g":
-        objective = cp.max(cp.hstack([cp.matrix_frac(z, cases[0]) for z in given.z]))
+        rows = given.z @ to / np.sqrt(scale)
+        objective = cp.max(cp.hstack([cp.matrix_frac(row, cases[0]) for row in rows]))
     else:
         traces = []
         for case, covariance in zip(cases, given.covariances, strict=True):
             values, vectors = np.linalg.eigh(covariance)
-            roots = (vectors * np.sqrt(np.maximum(values, 0))).T
+            roots = (vectors * np.sqrt(np.maximum(values, 0) / scale)).T @ to
             traces.append(sum(cp.matrix_frac(root, case) for root in roots))
         largest = given.criterion == "minimax-i"
         objective = cp.max(cp.hstack(traces)) if largest else sum(traces) / len(traces)
     found = cp.Problem(cp.Minimize(objective), [cp.sum(w) == 1])
     found.solve(solver="CLARABEL")
-    value = float(found.value)
+    value = float(found.value) * scale
     if given.criterion == "d":
-        return float(np.exp(value))
+        return float(np.exp(value - 2 * np.linalg.slogdet(basis)[1] / dim))
     return -1 / value if given.criterion == "e" else value
 
 
