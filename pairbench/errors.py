@@ -59,6 +59,10 @@ class TrainingFailed(PairbenchError, ArithmeticError):
     """The optimiser did not reach the requested accuracy."""
 
 
+class EndpointFailed(PairbenchError):
+    """A model that is asked over the network and cannot be: not reached, or the request refused."""
+
+
 class PluginError(PairbenchError):
     """A file or entry point that should hold a design or an environment does not load."""
 

@@ -159,6 +159,48 @@ def standardised(
     return features
 
 
+def scaled(
+    values: NDArray[np.float64], mask: NDArray[np.bool_], fit: NDArray[np.int64] | slice = _ALL
+) -> NDArray[np.float64]:
+    """Features centred within prompts, all on one scale, with E‖φ‖² = 1 in all.
+
+    Unlike :func:`standardised` it keeps the angles between completions, for features whose inner
+    products mean something, such as score vectors. A ridge of λ says the same: that rewards have
+    variance 1/λ a priori. Features that do not vary within prompts stay 0.
+
+    Args:
+        values: ``(n_prompts, n_completions, dim)``, finite where there are completions.
+        mask: which completions there are, ``(n_prompts, n_completions)``.
+        fit: the prompts over which the scale is taken.
+    """
+    features = centred(np.where(mask[:, :, None], values, 0.0).astype(np.float64), mask)
+    mean = (features[fit][mask[fit]] ** 2).sum(axis=1).mean()
+    # Equal values may differ from their mean by rounding.
+    if mean > (1e-12 * np.abs(values[mask]).max()) ** 2:
+        features /= np.sqrt(mean)
+    else:
+        features[:] = 0
+    return features
+
+
+def components(
+    values: NDArray[np.float64], dim: int, seed: int = 0
+) -> tuple[NDArray[np.float64], float]:
+    """The leading principal components, E‖φ‖² = 1 again, and the share of variance they hold.
+
+    Args:
+        values: features of n completions, ``(n, more)``.
+        dim: how many, at most n and ``more``.
+        seed: of the randomised search.
+    """
+    from sklearn.decomposition import PCA
+
+    pca = PCA(dim, random_state=seed)
+    found = pca.fit_transform(values)
+    found /= np.sqrt((found**2).sum(axis=1).mean())
+    return found, float(pca.explained_variance_ratio_.sum())
+
+
 def _raw(text: str) -> tuple[float, ...]:
     """The features of one text, with counts in place of their logs."""
     words = text.split()

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
 }
 _REFERENCE: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.6}
+Styles = dict[str, dict[str, Any]]
+"""How each design's line looks."""
+
 _TITLE_WIDTH = 48  # characters of a panel's title that fit on a line
 
 
@@ -46,30 +49,27 @@ def learning_curves(report: Report, folder: Path) -> list[Path]:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    sections = report.sections
-    if not sections:
-        return []
-    columns = min(2, len(sections))
-    lines = math.ceil(len(sections) / columns)
-    designs = sorted({row.design for section in sections for row in section.rows})
-    style = _styles(designs, report.reference)
-    with _drawing((5.2 * columns, 3.4 * lines + 0.8)) as figure:
-        axes = figure.subplots(lines, columns, squeeze=False).ravel()
-        lines_of: dict[str, Any] = {}
-        for axis, section in zip(axes, sections, strict=False):
-            lines_of |= _panel(axis, section, style)
-        for axis in axes[len(sections) :]:
-            axis.set_axis_off()
-        shown = [name for name in style if name in lines_of]
-        figure.legend(
-            [lines_of[name] for name in shown],
-            # matplotlib leaves out names that begin with an underscore
-            ["\u200b" + name if name.startswith("_") else name for name in shown],
-            loc="outside lower center",
-            ncols=2 * columns,
-            frameon=False,
-        )
-        return _saved(figure, folder / "learning-curves")
+    return _panels(report, report.sections, _panel, folder / "learning-curves")
+
+
+def frontier(report: Report, folder: Path) -> list[Path]:
+    """Draw reward against divergence from π_ref, for policies that are scored by draws.
+
+    A design's line goes from few labels to many; of two policies at one divergence, the one of more
+    reward is better.
+
+    Args:
+        report: what to draw.
+        folder: where ``frontier.svg`` and ``.png`` go.
+
+    Returns:
+        The files; none where all scores are exact.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    sections = [s for s in report.sections if any(p.kl for row in s.rows for p in row.curve)]
+    return _panels(report, sections, _frontier_panel, folder / "frontier")
 
 
 def savings_chart(report: Report, families: Mapping[str, str], folder: Path) -> list[Path]:
@@ -399,7 +399,39 @@ def _drawing(size: tuple[float, float]) -> Iterator["Figure"]:
         yield figure
 
 
-def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _panels(
+    report: Report,
+    sections: Sequence[Section],
+    draw: "Callable[[Axes, Section, Styles], dict[str, Any]]",
+    stem: Path,
+) -> list[Path]:
+    """A panel for each environment, and one legend; the files, none where there is no panel."""
+    if not sections:
+        return []
+    columns = min(2, len(sections))
+    lines = math.ceil(len(sections) / columns)
+    designs = sorted({row.design for section in sections for row in section.rows})
+    style = _styles(designs, report.reference)
+    with _drawing((5.2 * columns, 3.4 * lines + 0.8)) as figure:
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        lines_of: dict[str, Any] = {}
+        for axis, section in zip(axes, sections, strict=False):
+            lines_of |= draw(axis, section, style)
+        for axis in axes[len(sections) :]:
+            axis.set_axis_off()
+        shown = [name for name in style if name in lines_of]
+        figure.legend(
+            [lines_of[name] for name in shown],
+            # matplotlib leaves out names that begin with an underscore
+            ["\u200b" + name if name.startswith("_") else name for name in shown],
+            loc="outside lower center",
+            ncols=2 * columns,
+            frameon=False,
+        )
+        return _saved(figure, stem)
+
+
+def _panel(axis: "Axes", section: Section, style: Styles) -> dict[str, Any]:
     """Draw one environment; the line of each design, for the legend."""
     lines_of = {}
     last = max(row.budget for row in section.rows)
@@ -425,7 +457,7 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
     if section.floor > 0:
         axis.axhline(section.floor, color="#999999", linewidth=0.8, zorder=0)
         axis.annotate(
-            "floor: best policy with these features",
+            "floor: the least gap that can be reached",
             (1, section.floor),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),
@@ -441,14 +473,37 @@ def _panel(axis: "Axes", section: Section, style: dict[str, dict[str, Any]]) -> 
     axis.set_xticks([], minor=True)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(_sparse(axis))
+    _titled(axis, section)
+    axis.set_xlabel(section.unit)
+    axis.set_ylabel("suboptimality gap")
+    return lines_of
+
+
+def _frontier_panel(axis: "Axes", section: Section, style: Styles) -> dict[str, Any]:
+    """Draw one environment; the line of each design, for the legend."""
+    lines_of = {}
+    for row in section.rows:
+        points = [(p.kl, p.reward) for p in row.curve if p.kl and p.reward]
+        (lines_of[row.design],) = axis.plot(
+            [kl.value for kl, _ in points],
+            [reward.value for _, reward in points],
+            marker="o",
+            markersize=2.5,
+            **style[row.design],
+        )
+    _titled(axis, section)
+    axis.set_xlabel("KL from the reference, nats")
+    axis.set_ylabel("reward")
+    return lines_of
+
+
+def _titled(axis: "Axes", section: Section) -> None:
+    """Name the environment, and lay a grid."""
     name = section.environment.removeprefix("pairbench/")
     title = textwrap.fill(name, _TITLE_WIDTH, break_on_hyphens=False)
     axis.set_title(title, loc="left", fontweight="bold")
-    axis.set_xlabel(section.unit)
-    axis.set_ylabel("suboptimality gap")
     axis.grid(axis="y", color="#E6E6E6", linewidth=0.6)
     axis.set_axisbelow(True)
-    return lines_of
 
 
 def _family_colours(families: Mapping[str, str]) -> dict[str, str]:
@@ -475,8 +530,8 @@ def _marks(rows: Sequence[Row], last: int) -> list[int]:
     return sorted({point.budget for row in rows for point in row.curve if point.budget <= last})
 
 
-def _styles(designs: Sequence[str], reference: str) -> dict[str, dict[str, Any]]:
-    styles: dict[str, dict[str, Any]] = {reference: dict(_REFERENCE)}
+def _styles(designs: Sequence[str], reference: str) -> Styles:
+    styles: Styles = {reference: dict(_REFERENCE)}
     for i, name in enumerate(design for design in designs if design != reference):
         styles[name] = {
             "color": _COLOURS[i % len(_COLOURS)],

@@ -1,10 +1,48 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and contents that show whether they are."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import rfc8785
 
 from pairbench.errors import FileThere
+
+_HEAD, _MIDDLE, _TAIL = b'{"digest":"', b'","record":', b"}\n"
+_DIGEST = 64
+
+
+def sealed(record: Any) -> bytes:
+    """A record with its digest: ``{"digest": …, "record": …}``.
+
+    The digest is the SHA-256 of the record's canonical JSON (RFC 8785), in which it is written, so
+    that a cut or an edit shows without parsing anything.
+
+    Args:
+        record: what JSON can hold.
+
+    Raises:
+        rfc8785.CanonicalizationError: If it holds anything else.
+    """
+    content = rfc8785.dumps(record)
+    return _HEAD + hashlib.sha256(content).hexdigest().encode() + _MIDDLE + content + _TAIL
+
+
+def unsealed(data: bytes) -> Any:
+    """The record that was sealed.
+
+    Raises:
+        ValueError: If the bytes were cut off or edited.
+    """
+    start = len(_HEAD) + _DIGEST + len(_MIDDLE)
+    digest, content = data[len(_HEAD) : len(_HEAD) + _DIGEST], data[start : -len(_TAIL)]
+    framed = data.startswith(_HEAD) and data[:start].endswith(_MIDDLE) and data.endswith(_TAIL)
+    if not framed or hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ValueError("is cut off or was edited: its digest does not fit.")
+    return json.loads(content)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -59,6 +59,7 @@ class Pool:
         texts: the completions' texts, one tuple for each prompt, where they are known.
         scores: what somebody else thinks of the completions, such as a reward model, where that is
             known, ``(n_prompts, n_completions)`` reward units; 0 where not valid.
+        prompts: the prompts' texts, where they are known.
     """
 
     features: NDArray[np.float32]
@@ -68,6 +69,7 @@ class Pool:
     prompt_weights: NDArray[np.float64]
     texts: tuple[tuple[str, ...], ...] | None
     scores: NDArray[np.float64] | None
+    prompts: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Pool:
         prompt_weights: ArrayLike | None = None,
         texts: Sequence[Sequence[str]] | None = None,
         scores: ArrayLike | None = None,
+        prompts: Sequence[str] | None = None,
     ) -> None:
         """Check the arrays, fill in what is missing, and freeze them.
 
@@ -91,6 +94,7 @@ class Pool:
             prompt_weights: ``(N,)``, positive; equal if not given.
             texts: N sequences of K texts.
             scores: ``(N, K)`` reward units, finite where valid.
+            prompts: N texts.
 
         Raises:
             InvalidPool: If shapes disagree, numbers are not finite, or a prompt has fewer than two
@@ -140,6 +144,8 @@ class Pool:
             len(texts) != n or any(isinstance(row, str) or len(row) != k for row in texts)
         ):
             raise InvalidPool(f"texts must be {n} sequences of {k} texts, as features has them.")
+        if prompts is not None and (isinstance(prompts, str) or len(prompts) != n):
+            raise InvalidPool(f"prompts must be {n} texts, one for each prompt of features.")
         if scores is not None:
             scores = _shaped("scores", scores, (n, k))
             if (bad := np.flatnonzero((~np.isfinite(scores) & mask).any(axis=1))).size:
@@ -164,6 +170,7 @@ class Pool:
         object.__setattr__(self, "features", kept)
         frozen_texts = None if texts is None else tuple(tuple(row) for row in texts)
         object.__setattr__(self, "texts", frozen_texts)
+        object.__setattr__(self, "prompts", None if prompts is None else tuple(prompts))
 
     @property
     def n_prompts(self) -> int:
@@ -260,6 +267,9 @@ class Pool:
             prompt_weights=rows.weights,
             texts=texts,
             scores=None if self.scores is None else rows.of(self.scores),
+            prompts=None
+            if self.prompts is None
+            else [self.prompts[x] for x in rows.prompts.tolist()],
         )
 
     def with_scores(self, scores: ArrayLike) -> "Pool":
@@ -288,6 +298,7 @@ class Pool:
             "prompt_weights": self.prompt_weights,
             "texts": self.texts,
             "scores": self.scores,
+            "prompts": self.prompts,
         }
         return Pool(self.features, **(kept | changes))
 

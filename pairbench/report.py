@@ -26,12 +26,16 @@ class Point:
         spent: what was, on average, likewise.
         gap: reward units.
         ratio: mean gap over the reference's, paired by seed; None where there is none.
+        kl: mean KL(π ‖ π_ref), nats, where policies are scored by draws.
+        reward: mean reward of a draw from π, reward units, likewise.
     """
 
     budget: int
     spent: float
     gap: Estimate
     ratio: Estimate | None
+    kl: Estimate | None = None
+    reward: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,13 @@ class _Curve:
     def gaps(self, seeds: Sequence[int], budget: int) -> Array:
         return self.figures("gap", seeds, budget)
 
+    def sampled(self, name: str, budget: int) -> Estimate | None:
+        """The mean of a figure that was estimated by draws; None where scores are exact."""
+        scores = [self._round(seed, budget)["score"].get("sampled") for seed in self.seeds]
+        if None in scores:
+            return None
+        return stats.signed_mean(np.array([score[name]["value"] for score in scores]))
+
     def labels(self, budget: int) -> float:
         """How many labels were bought up to a budget, on average over seeds."""
         bought = [
@@ -313,7 +324,14 @@ def _row(name: str, rank: int | None, curve: _Curve, budget: int, reference: _Cu
         win_rate=float(curve.figures("win_rate", curve.seeds, budget).mean()),
         selection_seconds=curve.selection_seconds(budget),
         curve=[
-            Point(mark, curve.spent(mark), stats.mean(curve.gaps(curve.seeds, mark)), ratio(mark))
+            Point(
+                mark,
+                curve.spent(mark),
+                stats.mean(curve.gaps(curve.seeds, mark)),
+                ratio(mark),
+                curve.sampled("kl", mark),
+                curve.sampled("reward", mark),
+            )
             for mark in curve.budgets
         ],
     )

@@ -1,6 +1,7 @@
 """The figures of merit, exact on a finite pool (docs/theory.md, sections 1 and 4)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,40 @@ from scipy.special import log_softmax, logsumexp
 
 from pairbench.errors import TrainingFailed
 from pairbench.pool import Pool
+from pairbench.stats import Estimate
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a score was estimated by, where completions are too many to enumerate.
+
+    Intervals are of chance in the completions drawn; the held-out prompts are as they are. See
+    :mod:`pairbench.language.sampled`.
+
+    Attributes:
+        gap: J(π*) − J(π), reward units; the score's own is no less than 0, this one may be.
+        value: J(π) = E_π[r* − β log π/π_ref], reward units.
+        best: J(π*) = β E_x log E_π_ref exp(r*/β), reward units.
+        reward: E_π r*, reward units; with ``kl`` the policy's place on the frontier of both.
+        kl: E_x KL(π ‖ π_ref), nats.
+        win_rate: P(a draw from π has the greater reward than one from π_ref), ties half.
+        judged: the share of draws from π that the evaluator prefers to one from π_ref, ties half;
+            None where the environment names no evaluator.
+        effective: of a prompt's reference draws, how many ``best`` rests on: Kish's effective
+            number under the weights exp(r*/β), averaged over prompts. Where it is small, ``best``
+            is too low, and its interval too narrow.
+    """
+
+    gap: Estimate
+    value: Estimate
+    best: Estimate
+    reward: Estimate
+    kl: Estimate
+    win_rate: Estimate
+    judged: Estimate | None
+    effective: float
 
 
 @dataclass(frozen=True)
@@ -28,6 +61,7 @@ class Score:
         design_efficiency: ψ(best design at θ*) / ψ(the labelled pairs), in (0, 1] up to sampling
             and the 5 % to which the best is known. Where the reward is not linear in the features,
             θ* is the best policy's, and ψ leaves out what misspecification adds.
+        sampled: what ``gap`` and ``win_rate`` were estimated by, where they are not exact.
     """
 
     gap: float
@@ -37,6 +71,14 @@ class Score:
     win_rate: float
     estimation_error: float | None
     design_efficiency: float
+    sampled: Sampled | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields; without ``sampled`` where there is nothing, as in scores from before it."""
+        fields = asdict(self)
+        if self.sampled is None:
+            del fields["sampled"]
+        return fields
 
 
 def optimal_log_probs(pool: Pool, rewards: Array, beta: float) -> Array:

@@ -49,6 +49,16 @@ def mean(values: Array) -> Estimate:
     return _estimate(values.mean(), values[rows].mean(axis=1), len(values))
 
 
+def signed_mean(values: Array) -> Estimate:
+    """Mean over seeds of figures of either sign, ``values`` being ``(n_seeds,)``."""
+    n, centre = len(values), float(values.mean())
+    if n == 1:
+        return Estimate(centre, -np.inf, np.inf)
+    ends = np.quantile(values[resamples(n)].mean(axis=1), _ENDS)
+    low, high = centre + _widening(n) * (ends - centre)
+    return Estimate(centre, float(low), float(high))
+
+
 def ratio_of_means(values: Array, reference: Array) -> Estimate:
     """mean(values) / mean(reference), both ``(n_seeds,)`` and paired."""
     rows = resamples(len(values))

@@ -170,12 +170,6 @@ class World:
         if self.truth.theta is not None and isinstance(policy, LogLinearPolicy):
             miss = policy.theta - theta
             error = float(miss @ self.best_covariance @ miss)
-        efficiency = 0.0
-        if len(pairs):
-            information = label_information(self.pool, pairs, theta=theta) / len(pairs)
-            criterion = trace_criterion(self.best_covariance, information)
-            # 0 where the policy feels no direction at all: then any pairs are the best.
-            efficiency = self.best_value / criterion if criterion > 0 else 1.0
         return Score(
             gap=value,
             pool_gap=gap(policy.log_probs(self.pool), self.pool, self.truth.rewards, self.beta),
@@ -183,8 +177,17 @@ class World:
             estimation=value - floor,
             win_rate=win_rate(policy.log_probs(self.held_out), self.held_out, self.truth.held_out),
             estimation_error=error,
-            design_efficiency=efficiency,
+            design_efficiency=self.design_efficiency(pairs),
         )
+
+    def design_efficiency(self, pairs: Pairs) -> float:
+        """ψ(best design at θ*) / ψ(these pairs), 0 for none; see :class:`Score`."""
+        if not len(pairs):
+            return 0.0
+        information = label_information(self.pool, pairs, theta=self.best[0]) / len(pairs)
+        criterion = trace_criterion(self.best_covariance, information)
+        # 0 where the policy feels no direction at all: then any pairs are the best.
+        return self.best_value / criterion if criterion > 0 else 1.0
 
 
 ADDED = {"added": True}

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, centred, lsa_features, standardised, style_features
+from pairbench.features import (
+    STYLE_NAMES,
+    centred,
+    lsa_features,
+    scaled,
+    standardised,
+    style_features,
+)
 
 
 def style(text: str, name: str) -> float:
@@ -151,3 +158,23 @@ def test_a_feature_that_does_not_vary_within_prompts_stays_0() -> None:
     features = standardised(values, mask)
     np.testing.assert_allclose(features[:, :, 0], 0, atol=1e-14)
     assert features[mask][:, 1].std() == pytest.approx(np.sqrt(0.5))
+
+
+def test_scaled_features_keep_their_angles() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(7, 5, 3)) * [10, 1, 0.1] + 5 * rng.normal(size=(7, 1, 3))
+    mask = rng.random((7, 5)) < 0.7
+    mask[:, :2] = True
+    values[~mask] = np.nan  # what is not there may be anything
+    features = scaled(values, mask, fit=slice(4))
+    np.testing.assert_array_equal(features[~mask], 0)
+    np.testing.assert_allclose(features.sum(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose((features[:4][mask[:4]] ** 2).sum(axis=1).mean(), 1)
+    ratio = (features[:, 0] - features[:, 1]) / (values[:, 0] - values[:, 1])
+    np.testing.assert_allclose(ratio, ratio[0, 0])
+
+
+def test_scaled_features_that_never_vary_stay_zero() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=(4, 1, 3)), 3, axis=1)
+    values[:, 1] *= 1 + 1e-15
+    np.testing.assert_array_equal(scaled(values, np.ones((4, 3), dtype=np.bool_)), 0)

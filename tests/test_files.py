@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from pairbench.errors import FileThere
-from pairbench.files import check_writable, write_whole
+from pairbench.files import check_writable, sealed, unsealed, write_whole
 
 
 def test_a_file_is_written_with_its_folders_and_replaced(tmp_path: Path) -> None:
@@ -41,3 +42,14 @@ def test_only_what_is_there_is_in_the_way(tmp_path: Path) -> None:
         check_writable([tmp_path / "." / "old"], force=True, read=[old])
     with pytest.raises(FileThere, match="is a folder"):
         check_writable([tmp_path], force=True)
+
+
+def test_a_seal_shows_every_cut_and_every_changed_byte() -> None:
+    record = {"b": [1, 0.5, None], "a": "é"}
+    whole = sealed(record)
+    assert unsealed(whole) == record
+    assert json.loads(whole)["record"] == record
+    for place in range(len(whole)):
+        for spoilt in (whole[:place], whole[:place] + b"~" + whole[place + 1 :]):
+            with pytest.raises(ValueError, match="cut off or was edited"):
+                unsealed(spoilt)

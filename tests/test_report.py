@@ -20,6 +20,7 @@ from pairbench.errors import RunError
 from pairbench.figures import (
     family_map,
     family_winners,
+    frontier,
     learning_curves,
     savings_chart,
     size_curves,
@@ -222,6 +223,33 @@ def test_a_figure_names_every_design_and_environment(found: Report, tmp_path: Pa
         assert "".join(name.split()) in "".join(text.split())  # on two lines
         assert all(row.design in text for row in section.rows)
     assert "floor" in text
+
+
+def test_there_is_a_frontier_where_policies_were_scored_by_draws(
+    found: Report, changed: Callable[[Change], Path], tmp_path: Path
+) -> None:
+    assert frontier(found, tmp_path) == []
+
+    def sample(record: Record) -> None:
+        if "misspecification" in record["labels"]["environment"]:
+            for k, round_ in enumerate(record["results"]["rounds"]):
+                value = {"value": k + record["cell"]["seed"] - 3, "low": 0.0, "high": 1.0}
+                round_["score"]["sampled"] = {"kl": value, "reward": value}
+
+    report = load_report(changed(sample))
+    by_name = {section.environment: section for section in report.sections}
+    exact, sampled = by_name[TINY].rows[0], by_name[f"{TINY[:-1]}, misspecification=1.0)"].rows[0]
+    assert [(p.kl, p.reward) for p in exact.curve] == [(None, None)] * len(exact.curve)
+    for k, point in enumerate(sampled.curve):
+        assert point.kl is not None
+        assert point.reward is not None
+        assert point.kl.value == point.reward.value == k - 1.5  # the mean of seeds 0 to 3, less 3
+        assert point.kl.low < point.kl.value < point.kl.high
+    files = frontier(report, tmp_path)
+    assert [path.name for path in files] == ["frontier.svg", "frontier.png"]
+    text = "".join(ET.parse(files[0]).getroot().itertext())
+    assert "misspecification" in text
+    assert text.count("KL from the reference") == 1
 
 
 def test_a_long_name_leaves_room_for_the_figure(found: Report, tmp_path: Path) -> None:

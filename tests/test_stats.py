@@ -19,6 +19,7 @@ from pairbench.stats import (
     ranks,
     ratio_of_means,
     resamples,
+    signed_mean,
 )
 
 Array = NDArray[np.float64]
@@ -35,7 +36,20 @@ def test_a_mean_without_spread_has_an_interval_without_width() -> None:
     assert mean(np.full(5, 0.25)) == Estimate(0.25, 0.25, 0.25)
 
 
+@given(arrays(np.float64, 6, elements=st.floats(-10, 10)), st.floats(-100, 100))
+def test_a_signed_mean_moves_with_its_figures(values: Array, shift: float) -> None:
+    here, there = signed_mean(values), signed_mean(values + shift)
+    assert here.low <= here.value <= here.high
+    np.testing.assert_allclose(
+        [there.value, there.low, there.high],
+        np.array([here.value, here.low, here.high]) + shift,
+        atol=1e-9,
+    )
+    assert signed_mean(-values).high == pytest.approx(-here.low, rel=0.2, abs=1e-9)
+
+
 def test_one_seed_tells_no_interval() -> None:
+    assert signed_mean(np.array([-0.3])) == Estimate(-0.3, -np.inf, np.inf)
     assert mean(np.array([0.3])) == Estimate(0.3, 0.0, np.inf)
     assert ranks(np.array([[0.3], [0.1]])) == [1, 1]
 

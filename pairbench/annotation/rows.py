@@ -14,6 +14,9 @@ from pairbench.errors import InvalidData
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MANIFEST = "pool.json"
+"""In a folder that holds a pool in several files, the file that names them."""
+
 _BOM = b"\xef\xbb\xbf"
 _FOREIGN = {
     b"\xff\xfe": "is UTF-16 text. Save it as UTF-8",
@@ -45,13 +48,14 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The records of a JSONL, JSON, CSV, TSV or Parquet file, one after the other.
+    """The records of a JSONL, JSON, CSV, TSV or Parquet file, or a folder's, one after the other.
 
     The kind is told by the name's ending, and what has none of these is JSON or JSONL. Text is
-    UTF-8, with or without a byte order mark; lines may end in CRLF; blank lines are skipped.
+    UTF-8, with or without a byte order mark; lines may end in CRLF; blank lines are skipped. A
+    folder is one that ``pairbench pool generate`` made.
 
     Args:
-        path: the file.
+        path: the file or folder.
 
     Raises:
         InvalidData: If it cannot be read or holds something else, with the place.
@@ -65,6 +69,28 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise InvalidData(f"cannot read {path}: {error.strerror or error}.") from error
     if empty:
         raise InvalidData(f"{path} is empty: it holds no record.")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, without their ends.
+
+    Args:
+        path: UTF-8, with or without a byte order mark.
+
+    Raises:
+        InvalidData: If it cannot be read or holds none.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidData(f"cannot read {path}: {error.strerror or error}.") from error
+    _check_plain(path, content)
+    # Not str.splitlines, which also parts lines at characters that texts may hold.
+    ends = _text(content.removeprefix(_BOM), str(path)).split("\n")
+    lines = [line.removesuffix("\r") for line in ends if line.strip()]
+    if not lines:
+        raise InvalidData(f"{path} is empty: it holds no line.")
+    return lines
 
 
 def validated(model: type[Model], row: Row) -> Model:
@@ -86,11 +112,11 @@ def short(value: object) -> str:
 
 
 def _rows(path: Path) -> Iterator[Row]:
+    if path.is_dir():
+        return _folder(path)
     with path.open("rb") as file:
         head = file.read(4096)
-    for magic, problem in _FOREIGN.items():
-        if head.startswith(magic):
-            raise InvalidData(f"{path} {problem}.")
+    _check_plain(path, head)
     if path.suffix.lower() == ".parquet" or head.startswith(b"PAR1"):
         return _parquet(path)
     if path.suffix.lower() in (".csv", ".tsv"):
@@ -98,6 +124,32 @@ def _rows(path: Path) -> Iterator[Row]:
     if head.removeprefix(_BOM).lstrip().startswith(b"["):
         return _json(path)
     return _jsonl(path)
+
+
+def _check_plain(path: Path, head: bytes) -> None:
+    for magic, problem in _FOREIGN.items():
+        if head.startswith(magic):
+            raise InvalidData(f"{path} {problem}.")
+
+
+def _folder(path: Path) -> Iterator[Row]:
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise InvalidData(
+            f"{path} is a folder without {MANIFEST}, and so none that `pairbench pool generate` "
+            "made. Name a file."
+        )
+    found = _parsed(manifest.read_bytes(), str(manifest))
+    names = found.get("files") if isinstance(found, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidData(f"{manifest}: expected an object with a list of 'files'.")
+    if missing := [name for name in names if not (path / name).is_file()]:
+        raise InvalidData(
+            f"{path} is not complete: of its {len(names)} files, {len(missing)} are missing, the "
+            f"first of them {missing[0]}. The command that began it goes on from there."
+        )
+    for name in names:
+        yield from _rows(path / name)
 
 
 def _jsonl(path: Path) -> Iterator[Row]:

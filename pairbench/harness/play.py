@@ -60,7 +60,7 @@ class Episode:
     def results(self) -> dict[str, Any]:
         """What another play of the same cell must give again, bit for bit, as JSON."""
         return {
-            "start": asdict(self.start),
+            "start": self.start.as_json(),
             "rounds": [
                 {
                     "budget": r.budget,
@@ -70,7 +70,7 @@ class Episode:
                     "tokens_read": r.tokens_read,
                     "spent": r.spent,
                     "policy": r.policy,
-                    "score": asdict(r.score),
+                    "score": r.score.as_json(),
                 }
                 for r in self.rounds
             ],

@@ -1,11 +1,6 @@
-"""The store: a folder of cells, one file each, written whole and checked when read.
-
-A file is ``{"digest": …, "record": …}``, the digest being the SHA-256 of the record's canonical
-JSON (RFC 8785), in which it is written, so that a cut or an edit shows without parsing anything.
-"""
+"""The store: a folder of cells, one file each, written whole, sealed, and checked when read."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,13 +10,10 @@ from typing import Any
 import rfc8785
 
 from pairbench.errors import InvalidCell, RunError
-from pairbench.files import write_whole
+from pairbench.files import sealed, unsealed, write_whole
 from pairbench.harness.plan import PROTOCOL
 
 Record = dict[str, Any]
-
-_HEAD, _MIDDLE, _TAIL = b'{"digest":"', b'","record":', b"}\n"
-_DIGEST = 64
 
 
 @dataclass(frozen=True)
@@ -66,9 +58,7 @@ class Store:
 
     def write(self, key: str, record: Record) -> None:
         """Keep a record, whole or not at all."""
-        content = rfc8785.dumps(record)
-        digest = hashlib.sha256(content).hexdigest().encode()
-        write_whole(self.path(key), _HEAD + digest + _MIDDLE + content + _TAIL)
+        write_whole(self.path(key), sealed(record))
 
     def read(self, key: str) -> Record | None:
         """The record of that key, None if there is none.
@@ -144,12 +134,10 @@ def read_record(data: bytes, name: str) -> Record:
     Raises:
         InvalidCell: If they are cut off, edited, or of another protocol.
     """
-    start = len(_HEAD) + _DIGEST + len(_MIDDLE)
-    digest, content = data[len(_HEAD) : len(_HEAD) + _DIGEST], data[start : -len(_TAIL)]
-    framed = data.startswith(_HEAD) and data[:start].endswith(_MIDDLE) and data.endswith(_TAIL)
-    if not framed or hashlib.sha256(content).hexdigest().encode() != digest:
-        raise InvalidCell(f"{name} is cut off or was edited: its digest does not fit.")
-    record: Record = json.loads(content)
+    try:
+        record: Record = unsealed(data)
+    except ValueError as error:
+        raise InvalidCell(f"{name} {error}") from error
     cell = record.get("cell") if isinstance(record, dict) else None
     protocol = cell.get("protocol") if isinstance(cell, dict) else None
     if protocol != PROTOCOL:

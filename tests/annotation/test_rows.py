@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairbench.annotation.rows import read_rows
+from pairbench.annotation.rows import read_lines, read_rows
 from pairbench.errors import InvalidData
 
 Write = Callable[..., Path]
@@ -126,5 +126,28 @@ def test_what_cannot_be_read_is_named_with_its_place(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match=r"cannot read .*nothing\.jsonl: No such file"):
         values(tmp_path / "nothing.jsonl")
-    with pytest.raises(InvalidData, match="Is a directory"):
+    with pytest.raises(InvalidData, match=r"is a folder without pool\.json"):
         values(tmp_path)
+
+
+def test_lines_of_a_text_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufefffirst \r\n\n  \nse\u2028co\x0bnd\nthird".encode())
+    assert read_lines(path) == ["first ", "se\u2028co\x0bnd", "third"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b" \n\n", r"prompts\.txt is empty: it holds no line\."),
+        (b"\xff\xfea\x00", "is UTF-16 text"),
+        (b"ab\xff", "byte 3 is no UTF-8"),
+        (None, "cannot read .*No such file"),
+    ],
+)
+def test_what_is_no_text_file_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidData, match=message):
+        read_lines(path)
