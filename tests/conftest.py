@@ -2,10 +2,15 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# Read when numpy, torch and the hub's library are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import pytest
@@ -21,10 +26,20 @@ Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip(f"torch {torch.__version__} sees no GPU")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_user_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAIRBENCH_DATA", str(tmp_path_factory.mktemp("no-data")))
+        patch.setenv("PAIRBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

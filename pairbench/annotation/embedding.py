@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from pairbench.annotation.pools import Corpus
 from pairbench.errors import InvalidData, InvalidParameter
-from pairbench.features import centred, lsa_features, standardised, style_features
+from pairbench.features import centred, components, lsa_features, standardised, style_features
+from pairbench.language.checkpoints import checked_dtype, load_encoder
 
 _BATCH = 32
 _MAX_TOKENS = 512
@@ -59,7 +60,7 @@ def pool_features(
         source = "style and words"
     values = _standardised(raw, corpus)
     if values.shape[1] > dim and (encoder is not None or given is not None):
-        values, share = _components(values, dim, seed)
+        values, share = components(values, dim, seed)
         source += f", reduced to {dim} which hold {share:.0%} of their variance within prompts"
     return Features(values.astype(np.float32), source)
 
@@ -77,30 +78,14 @@ def encoded(texts: list[str], encoder: str) -> tuple[NDArray[np.float32], str]:
     Raises:
         InvalidParameter: If transformers is not installed or the model cannot be loaded.
     """
-    try:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-    except ImportError as error:
-        raise InvalidParameter(
-            "an encoder needs transformers: pip install 'pairbench[llm]'."
-        ) from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
-        model = AutoModel.from_pretrained(encoder, dtype=torch.float32)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InvalidParameter(
-            f"cannot load the encoder {encoder!r}: {reason} "
-            "Expected a Hugging Face id or the folder of a saved model with its tokenizer."
-        ) from error
+    # Pairs should not depend on whether there is a GPU, unless somebody asks for that.
+    checkpoint = load_encoder(encoder, dtype="float32" if checked_dtype() == "auto" else None)
+    import torch
+
+    tokenizer, model = checkpoint.tokenizer, checkpoint.model
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
-    positions = getattr(model.config, "max_position_embeddings", None) or _MAX_TOKENS
-    longest = min(tokenizer.model_max_length, positions, _MAX_TOKENS)
+    longest = min(checkpoint.context, _MAX_TOKENS)
     # Texts of like length share a batch, so that little of it is padding.
     order = np.argsort([-len(text) for text in texts], kind="stable")
     rows: list[NDArray[np.float32]] = []
@@ -109,14 +94,14 @@ def encoded(texts: list[str], encoder: str) -> tuple[NDArray[np.float32], str]:
         batch = [texts[i] for i in order[start : start + _BATCH]]
         tokens = tokenizer(
             batch, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-        ).to(device)
+        ).to(checkpoint.device)
         mask = tokens["attention_mask"]
         cut += int((mask.sum(dim=1) >= longest).sum())
         if mask.shape[1] == 0:  # of empty texts there is nothing to run the model on
             rows.append(np.zeros((len(batch), rows[0].shape[1] if rows else 1), dtype=np.float32))
             continue
         with torch.inference_mode():
-            hidden = model(**tokens).last_hidden_state
+            hidden = model(**tokens).last_hidden_state.float()
         weight = mask[:, :, None].to(hidden.dtype)
         mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         rows.append(mean.cpu().numpy())
@@ -140,15 +125,3 @@ def _standardised(raw: NDArray[np.float32], corpus: Corpus) -> NDArray[np.float6
             "are all equal. Give embeddings that differ, or name an encoder (--embed)."
         )
     return standardised(grid[:, :, varies], corpus.valid)[corpus.valid]
-
-
-def _components(
-    values: NDArray[np.float64], dim: int, seed: int
-) -> tuple[NDArray[np.float64], float]:
-    """The leading principal components, E‖φ‖² = 1 again, and the share of variance they hold."""
-    from sklearn.decomposition import PCA
-
-    pca = PCA(dim, random_state=seed)
-    components = pca.fit_transform(values)
-    components /= np.sqrt((components**2).sum(axis=1).mean())
-    return components, float(pca.explained_variance_ratio_.sum())
