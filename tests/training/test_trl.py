@@ -1,4 +1,4 @@
-"""The losses that TRL has, too, are TRL's."""
+"""The losses that TRL has, too, are TRL's, and it trains language models as the fleet does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pairbench import InvalidParameter
+from pairbench.training.fleet import train_fleet
 from pairbench.training.ipo import Squared
 from pairbench.training.log_linear import Logistic
+from pairbench.training.recipe import Recipe
+from pairbench.training.trl import TRLTrainer
+from tests.training.conftest import RECIPE, reference, run_on, words
 
 Array = NDArray[np.float64]
 BETA, FLIP_RATE = 0.5, 0.2
@@ -72,3 +77,44 @@ def test_what_trl_logs_is_our_loss_of_the_margin_it_logs(
     assert len(log) == 30
     assert np.abs(margins).max() > 1
     np.testing.assert_allclose(losses, ours(margins), atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "lora_rank", "epochs"),
+    [("dpo", 0, 8), ("ipo", 0, 2), ("cdpo", 0, 2), ("rdpo", 0, 2), ("dpo", 2, 2)],
+)
+def test_losses_are_those_of_trl(loss: str, lora_rank: int, epochs: int) -> None:
+    recipe = Recipe(loss, 0.2, epochs=epochs, batch_size=4, learning_rate=1e-3, lora_rank=lora_rank)
+    run, start = run_on(words(), n=32), reference()
+    for ends in (False, True) if loss == "dpo" else (False,):
+        ours = train_fleet(start, [run], recipe, ends=ends)[0]
+        trainer = TRLTrainer(start, recipe, 1.0, ends=ends)
+        theirs = trainer.trained(run.pool, run.beta, run.pairs, run.labels)
+        assert len(ours.losses) == 8 * epochs
+        assert np.ptp(ours.losses) > 1e-2
+        np.testing.assert_allclose(ours.losses, theirs.losses, atol=1e-5)
+        here, there = (t.policy.log_probs(run.pool) for t in (ours, theirs))
+        np.testing.assert_allclose(here, there, atol=1e-4)
+
+
+def test_trl_leaves_out_what_has_no_winner_and_leaves_nothing_behind(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    pool, start = words(), reference()
+    trainer = TRLTrainer(start, RECIPE, 1.0)
+    pairs, labels = np.array([[0, 1, 2], [1, 0, 1], [2, 3, 4]]), np.array([0.5, np.nan, 1.0])
+    found = trainer.trained(pool, 1.0, pairs, labels)
+    assert len(found.losses) == 1
+    alone = trainer.trained(pool, 1.0, pairs[2:], labels[2:])
+    np.testing.assert_array_equal(found.losses, alone.losses)
+    nobody = trainer.trained(pool, 1.0, pairs[:2], labels[:2])
+    assert len(nobody.losses) == 0
+    captured = capfd.readouterr()
+    assert captured.out == ""
+
+
+def test_trl_cannot_cut_the_end_of_texts_of_several_lengths() -> None:
+    run = run_on(words(longest=4, shortest=1))
+    trainer = TRLTrainer(reference(), RECIPE, 1.0, ends=False)
+    with pytest.raises(InvalidParameter, match="only be cut off where all prompts and all"):
+        trainer.fit(run.pool, 1.0, run.pairs, run.labels)
