@@ -41,11 +41,13 @@ _HOMES = {
     "length-bias": ("perceptions", "LengthBias"),
     "myopic": ("perceptions", "Myopic"),
     "position-bias": ("perceptions", "PositionBias"),
+    "reward-model": ("reward_model", "RewardModels"),
     "sycophancy": ("perceptions", "Sycophancy"),
     "bradley-terry": ("choices", "LogisticChoice"),
     "crowd": ("crowd", "Crowd"),
     "deterministic": ("choices", "Deterministic"),
     "heavy-tailed": ("choices", "HeavyTailed"),
+    "judge": ("judge", "Judge"),
     "recorded": ("recorded", "Recorded"),
     "thurstone": ("choices", "Thurstone"),
     "adversary": ("replies", "Adversary"),
@@ -108,7 +110,7 @@ class Annotator:
         return found[0] if found else None
 
     def data_digests(self) -> tuple[str, ...]:
-        """SHA-256 of each file that a stage reads."""
+        """SHA-256 of each file or model that a stage reads."""
         return tuple(digest for _, stage in self.stages if (digest := stage.data_digest()))
 
 
@@ -158,7 +160,7 @@ def make_annotator(annotator: str) -> Annotator:
     Raises:
         UnknownAnnotator: If nothing answers to a name.
         InvalidParameter: If a parameter is unknown or has an impossible value, the chain is empty,
-            has two choices, or is not in order.
+            has two choices or two stages in the true rewards' place, or is not in order.
     """
     texts = _written_out(annotator)
     stages = [_stage(text) for text in texts]
@@ -181,6 +183,13 @@ def make_annotator(annotator: str) -> Annotator:
         raise InvalidParameter(
             f"annotator {annotator!r}: the answers of {blind[0]!r} do not depend on what is "
             f"perceived. Leave out {texts[0]!r}."
+        )
+    put = [t for t, (_, s) in zip(texts, stages, strict=True) if getattr(s, "replaces", False)]
+    if len(put) > 1:
+        raise InvalidParameter(
+            f"annotator {annotator!r}: {' and '.join(put)} each put something else in the place of "
+            "the true rewards. Leave one of them; several reward models are one stage, "
+            "reward-model(model=[…])."
         )
     if not choices:
         stages.insert(order.count(0), _stage(_USUAL))

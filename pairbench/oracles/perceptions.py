@@ -1,6 +1,6 @@
 """Perceptions: by how much the first completion seems better than the second.
 
-All of ours add something to the difference Δ in true reward, so that their order does not matter.
+All of these add something to the difference Δ in true reward, so that their order does not matter.
 """
 
 from dataclasses import dataclass

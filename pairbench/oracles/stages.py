@@ -65,7 +65,7 @@ class Stage(ABC):
     kind: ClassVar[str]
 
     def data_digest(self) -> str | None:
-        """SHA-256 of the file that it reads, None where there is none."""
+        """SHA-256 of the file or model that it reads, None where there is none."""
         return None
 
     def rows(self, pool: Pool) -> Rows | None:
@@ -78,6 +78,8 @@ class Perception(Stage):
     """Changes the perceived difference in reward."""
 
     kind: ClassVar[str] = "perception"
+    replaces: ClassVar[bool] = False
+    """Whether it puts something else in the true reward's place, as one stage alone can."""
 
     @abstractmethod
     def on(self, scene: Scene) -> Step:

@@ -29,7 +29,13 @@ from pairbench.registry import environment_spec
 from pairbench.world import drawn_world
 from tests.oracles.conftest import Answering, MakeWorld, drawn
 
-ALL = [name for name in (*_HOMES, *_CHAINS) if name != "recorded"]  # which needs a file
+# Those that have a parameter without a default.
+NEEDING = {
+    "recorded": "recorded(file='votes.jsonl')",
+    "judge": "judge(model='m')",
+    "reward-model": "reward-model(model='m')",
+}
+ALL = [name for name in (*_HOMES, *_CHAINS) if name not in NEEDING]
 LONG = " | ".join(
     name
     for kind in (Perception, Reply)
@@ -246,7 +252,7 @@ def test_annotators_that_share_a_stage_share_its_luck(answering: Answering) -> N
 # -- what they say of themselves ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*ALL, "recorded"])
+@pytest.mark.parametrize("name", [*ALL, *NEEDING])
 def test_a_stage_says_what_it_does(name: str) -> None:
     told = describe_annotator(name)
     assert told["family"] in ANNOTATORS
@@ -255,8 +261,8 @@ def test_a_stage_says_what_it_does(name: str) -> None:
     assert set(told["about"]) == set(told["parameters"]), "each parameter is explained"
     assert "Attributes" not in told["text"]
     if name in _HOMES:
-        text = "recorded(file='votes.jsonl')" if name == "recorded" else name
-        assert told["family"] in [stage.kind for _, stage in make_annotator(text).stages]
+        stages = make_annotator(NEEDING.get(name, name)).stages
+        assert told["family"] in [stage.kind for _, stage in stages]
     else:
         assert f"``{_CHAINS[name][0]}``" in told["text"]
 
