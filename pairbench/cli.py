@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,22 @@ app = typer.Typer(
 data_app = typer.Typer(help="Bring in the data files that some environments are made of.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 
+pool_app = typer.Typer(help="Make pools of completions.")
+app.add_typer(pool_app, name="pool", no_args_is_help=True)
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where language models run: cpu, cuda, cuda:1. [default: a GPU if there]"),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="Numbers that they compute in: float32, bfloat16, float16, float64. "
+        "[default: bfloat16 on a GPU, else float32]"
+    ),
+]
 
 
 def main() -> None:
@@ -88,6 +103,27 @@ def annotators_command(
     else:
         entries = [describe_annotator(known) for known in annotator_names()]
         _print_all("annotators", entries, ANNOTATORS, markdown, as_json)
+
+
+@app.command("judged")
+def judged_command(
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Leave out what came before; local time. [default: all that is kept]"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what language models replied as judges, and how many tokens that took."""
+    from dataclasses import asdict
+
+    from pairbench.console import print_judged, say_json
+    from pairbench.oracles.judge import judged
+
+    found = judged(since)
+    if as_json:
+        say_json({model: asdict(took) for model, took in found.items()})
+    else:
+        print_judged(found)
 
 
 @app.command("check")
@@ -171,6 +207,8 @@ def run_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Play failed cells again.")
     ] = False,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Let designs play environments, and report. Running again completes what is missing."""
@@ -183,6 +221,7 @@ def run_command(
     from pairbench.oracles.annotators import chained
     from pairbench.report import load_report
 
+    _use(device, dtype)
     if board is not None:
         given = {
             "--env": env,
@@ -283,7 +322,11 @@ def show_command(
 @app.command("select")
 def select_command(
     pool: Annotated[
-        Path, typer.Argument(metavar="POOL", help="JSONL, JSON, CSV or Parquet with completions.")
+        Path,
+        typer.Argument(
+            metavar="POOL",
+            help="JSONL, JSON, CSV or Parquet with completions, or a folder of `pool generate`.",
+        ),
     ],
     budget: Annotated[int, typer.Option(help="Labels to buy in this round.")],
     out: Annotated[Path, typer.Option(help="The pairs file to write, JSONL.")] = Path(
@@ -301,6 +344,14 @@ def select_command(
             "--ignore-answers", help="Do not count comparisons that POOL holds as labels."
         ),
     ] = False,
+    ignore_log_ref: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-log-ref",
+            help="Take all completions as equally likely, as they are where the reference policy "
+            "wrote them.",
+        ),
+    ] = False,
     embed: Annotated[
         str | None,
         typer.Option(help="Hugging Face encoder for features, as id or folder. [default: none]"),
@@ -313,6 +364,8 @@ def select_command(
         float, typer.Option(help="λ: a priori, rewards have variance 1/λ within a prompt.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the design's randomness.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -325,6 +378,7 @@ def select_command(
 
     if out.suffix in (".svg", ".png"):
         raise InvalidParameter(f"--out is for pairs, which are JSONL; got {out}.")
+    _use(device, dtype)
     check_writable([out], force=force, read=[pool, labels])
     stem = out.with_suffix("")
     files = [out, stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")]
@@ -335,6 +389,7 @@ def select_command(
         budget,
         labels=labels,
         own_answers=not ignore_answers,
+        log_ref=not ignore_log_ref,
         encoder=embed,
         dim=dim,
         beta=beta,
@@ -400,6 +455,67 @@ def import_command(
     print_imported(bring_in(answers, labels), labels)
 
 
+@pool_app.command("generate")
+def pool_generate(
+    policy: Annotated[str, typer.Option(help="Language model, as Hugging Face id or folder.")],
+    prompts: Annotated[
+        Path, typer.Option(help="Prompts, one a line of .txt, or JSONL, JSON, CSV or Parquet.")
+    ],
+    out: Annotated[Path, typer.Option(help="The pool to make, a folder.")],
+    completions: Annotated[int, typer.Option(help="Completions of each prompt.")] = 16,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of a completion at most.")] = 128,
+    temperature: Annotated[float, typer.Option(help="What logits are divided by.")] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the likeliest tokens of this probability.")
+    ] = 1.0,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="hidden: the mean of a completion's last hidden states; last: that of its last "
+            "token; none."
+        ),
+    ] = "hidden",
+    seed: Annotated[int, typer.Option(help="Seed of the completions.")] = 0,
+    shard: Annotated[int, typer.Option(help="Prompts whose completions are kept together.")] = 64,
+    batch: Annotated[
+        int, typer.Option(help="Completions drawn at once; fewer where memory is short.")
+    ] = 64,
+    engine: Annotated[
+        str, typer.Option(help="What draws: transformers, or vllm where it is installed.")
+    ] = "transformers",
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Let a language model complete prompts. Running again goes on where it was stopped."""
+    from dataclasses import asdict
+
+    from pairbench.annotation.pools import read_prompts
+    from pairbench.console import console, print_generated, progress, say, say_json
+    from pairbench.language.generation import Generation, generate_pool
+    from pairbench.language.sampling import Sampling
+
+    _use(device, dtype)
+    what = Generation(
+        completions=completions,
+        sampling=Sampling(max_tokens, temperature, top_p, seed),
+        shard=shard,
+        features=features,
+        engine=engine,
+    )
+    texts = read_prompts(prompts)
+    try:
+        with progress(console(stderr=as_json), "drawing", "completions") as on_progress:
+            done = generate_pool(policy, texts, out, what, batch=batch, on_progress=on_progress)
+    except KeyboardInterrupt:
+        say("Stopped. Whole shards are kept: the same command goes on from there.", stderr=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        say_json(asdict(done))
+    else:
+        print_generated(done, what, out)
+
+
 @data_app.command("import")
 def data_import(
     name: Annotated[str, typer.Argument(help="Kind of data, such as alpaca-eval.")],
@@ -442,6 +558,18 @@ def data_list(as_json: Json = False) -> None:
         return {"name": name, "summary": data.datasets()[name].source, "parameters": here}
 
     _list("data", describe, list(data.datasets()), as_json)
+
+
+def _use(device: str | None, dtype: str | None) -> None:
+    """Have models run there, in this process and in those that it starts."""
+    import os
+
+    from pairbench.language.checkpoints import DEVICE, DTYPE, checked_device, checked_dtype
+
+    if dtype is not None:
+        os.environ[DTYPE] = checked_dtype(dtype)
+    if device is not None:  # torch takes a second to load
+        os.environ[DEVICE] = checked_device(device)
 
 
 def _say_kept(kept: Any) -> None:
@@ -504,11 +632,11 @@ def _list(
 
 def _show(report: "Report", folder: Path, as_json: bool) -> None:
     from pairbench.console import print_report, say
-    from pairbench.figures import learning_curves
+    from pairbench.figures import frontier, learning_curves
 
     files: list[Path] = []
     try:
-        files = learning_curves(report, folder)
+        files = learning_curves(report, folder) + frontier(report, folder)
     except ImportError:
         say("figures need matplotlib: pip install 'pairbench[plots]'", stderr=True)
     if as_json:

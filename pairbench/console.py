@@ -6,10 +6,10 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -24,9 +24,17 @@ if TYPE_CHECKING:
     from pairbench.catalogue import Entry
     from pairbench.conformance import Result
     from pairbench.harness.store import Failure, Record
+    from pairbench.language.generation import Generated, Generation
+    from pairbench.oracles.judge import Judged
     from pairbench.report import Report, Section
 
-OnProgress = Callable[[int, int], None]
+
+class OnProgress(Protocol):
+    """What is told of progress."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """So much is done out of so much, and a word on it."""
+
 
 _CERTAIN = 0.99  # of one completion, from which on a reference policy deserves a word
 
@@ -62,6 +70,21 @@ def listing(what: str, entries: Iterable[dict[str, Any]]) -> Table:
             parameters = f"{base} with {parameters or 'its defaults'}"
         table.add_row(escape(entry["name"]), escape(entry["summary"]), escape(parameters))
     return table
+
+
+def print_judged(found: "Mapping[str, Judged]") -> None:
+    """What each model was asked as a judge."""
+    if not found:
+        say("no replies of judges are kept from that time on")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model", style="bold")
+    for heading in ("replies", "no verdict", "tokens read", "tokens written"):
+        table.add_column(heading, justify="right")
+    for model, took in found.items():
+        counts = (took.replies, took.no_verdict, took.tokens_read, took.tokens_written)
+        table.add_row(escape(model), *(f"{count:,}" for count in counts))
+    console().print(table)
 
 
 def family_listing(
@@ -288,7 +311,7 @@ def print_round(planned: "Round", out: Path, figures: Sequence[Path]) -> None:
         say(
             f"  [yellow]the reference log-probabilities put {planned.certainty:.1%} on one "
             "completion of each prompt, which leaves a policy nothing to choose. Leave them out if "
-            "the completions were drawn from the policy.[/]"
+            "the completions were drawn from the policy (--ignore-log-ref).[/]"
         )
     say(f"features  {pool.dim}: {escape(planned.features)}")
     say(f"labels    {_labels_so_far(planned)}")
@@ -308,6 +331,33 @@ def print_round(planned: "Round", out: Path, figures: Sequence[Path]) -> None:
         say(f"figure: {' and '.join(escape(str(path)) for path in figures)}")
     file = escape(shlex.quote(str(out)))
     say(f"next: pairbench export {file} --to label-studio (or argilla, csv)")
+
+
+def print_generated(done: "Generated", what: "Generation", out: Path) -> None:
+    """What a pool holds, what it took, and what comes next."""
+    there = f", {done.made:,} made now" * (done.made < done.shards)
+    say(
+        f"{done.prompts:,} prompts, {done.completions:,} completions in {escape(str(out))} "
+        f"({done.shards:,} shard{'s' * (done.shards > 1)}{there})"
+    )
+    for count, said in (
+        (done.repeated, "prompts left out: they came before"),
+        (done.empty, "completions left out: they have no text"),
+        (done.unfit, "completions left out: their texts do not fit into the context"),
+        (done.cut, f"completions cut at {what.sampling.max_tokens:,} tokens"),
+        (done.duplicates, "completions repeat another of their prompt"),
+    ):
+        if count:
+            say(f"  {count:,} {said}")
+    if done.tokens:
+        speed = done.tokens / max(done.seconds, 1e-9)
+        say(
+            f"{done.tokens:,} tokens in {done.seconds:,.1f} s, {speed:,.0f} a second, "
+            "log-probabilities and features included"
+        )
+    # The policy wrote them, so that by count they are as likely as it has them.
+    folder = escape(shlex.quote(str(out)))
+    say(f"next: pairbench select {folder} --budget 100 --ignore-log-ref")
 
 
 def worth_text(n: int, before: float, worth: float) -> str:
@@ -380,7 +430,7 @@ def _gap(value: float) -> str:
 
 
 @contextmanager
-def progress(screen: Console) -> Iterator[OnProgress]:
+def progress(screen: Console, doing: str = "playing", what: str = "cells") -> Iterator[OnProgress]:
     """A bar on a terminal; elsewhere a line whenever another tenth is done."""
     if screen.is_terminal:
         from rich.progress import (
@@ -393,25 +443,31 @@ def progress(screen: Console) -> Iterator[OnProgress]:
         )
 
         columns = (
-            TextColumn("playing"),
+            TextColumn(doing),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("cells"),
+            TextColumn(what),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.description}"),
         )
         with Progress(*columns, console=screen, transient=True) as bar:
             task = bar.add_task("", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+            def move(done: int, total: int, note: str = "") -> None:
+                bar.update(task, completed=done, total=total, description=note)
+
+            yield move
         return
     start, told = time.monotonic(), -1
 
-    def line(done: int, total: int) -> None:
+    def line(done: int, total: int, note: str = "") -> None:
         nonlocal told
         if (tenth := done * 10 // max(total, 1)) > told:
             told = tenth
-            screen.print(f"{done} of {total} cells, {time.monotonic() - start:.0f} s")
+            passed = f"{time.monotonic() - start:.0f} s"
+            screen.print(", ".join(filter(None, [f"{done} of {total} {what}", passed, note])))
 
     yield line
 

@@ -153,8 +153,8 @@ def test_help_imports_nothing_heavy(
 
 def test_every_command_is_in_the_help(here: Cli) -> None:
     shown = good(here("--help")).stdout
-    commands = ("envs", "designs", "annotators", "check", "boards", "run", "report", "show", "data")
-    for name in (*commands, "quickstart"):
+    commands = ("envs", "designs", "annotators", "check", "boards", "run", "report", "show")
+    for name in (*commands, "data", "judged", "pool", "quickstart"):
         assert name in shown
 
 
@@ -321,6 +321,14 @@ def test_a_run_with_an_annotator_chained_of_two(cli: Cli, tmp_path: Path) -> Non
     assert "2 cells in runs/custom: 2 played now" in " ".join(again.stdout.split())
 
 
+def test_workers_are_told_of_device_and_dtype(cli: Cli, tmp_path: Path) -> None:
+    told = "        import os\n        assert os.environ['PAIRBENCH_DEVICE'] == 'cpu'\n"
+    told += "        assert os.environ['PAIRBENCH_DTYPE'] == 'float64'\n"
+    (tmp_path / "env.py").write_text(ENVIRONMENT.replace("        small", told + "        small"))
+    arguments = ["run", "--env", "env.py", "--seeds", "0:2", "--jobs", "2"]
+    good(cli(*arguments, "--device", "cpu", "--dtype", "float64"))
+
+
 def test_files_in_a_folder_with_brackets_are_played(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "my project (1)"
     folder.mkdir()
@@ -455,6 +463,13 @@ REFUSED = [
         ["pairbench data import alpaca-eval PATH"],
     ),
     (["run", *QUICK, "--out", "/dev/null"], "RunError", ["/dev/null"]),
+    (["run", *QUICK, "--device", "gpu"], "InvalidParameter", ["'cuda:1', got 'gpu'"]),
+    (["run", *QUICK, "--dtype", "float23"], "InvalidParameter", ["Did you mean 'float32'?"]),
+    (
+        ["select", "pool.jsonl", "--budget", "1", "--device", "cuda:99"],
+        "InvalidParameter",
+        ["device 'cuda:99' is not there"],
+    ),
     (["report", "nowhere"], "RunError", ["nowhere is no run folder"]),
     (["report", "[/]"], "RunError", ["[/] is no run folder"]),
     (["show", "abc"], "RunError", ["no cell begins with 'abc'"]),

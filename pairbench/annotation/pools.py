@@ -26,7 +26,7 @@ from pydantic import (
 
 from pairbench.annotation.content import Content, Message, key, rendered
 from pairbench.annotation.labels import LABELS, Name, Preference
-from pairbench.annotation.rows import Row, read_rows, validated
+from pairbench.annotation.rows import Row, read_lines, read_rows, validated
 from pairbench.errors import InvalidData, InvalidPairs, did_you_mean
 from pairbench.features import CHARS_PER_TOKEN
 from pairbench.pool import Pairs, Pool
@@ -314,23 +314,26 @@ class Corpus:
                 )
         return np.stack(vectors)
 
-    def pool(self, features: NDArray[np.float32]) -> Pool:
+    def pool(self, features: NDArray[np.float32], *, log_ref: bool = True) -> Pool:
         """The pool that designs see.
 
         Args:
             features: of ``candidates``, ``(n, dim)``.
+            log_ref: whether to take the file's reference log-probabilities, if it holds any.
 
         Raises:
             InvalidData: If reference log-probabilities or lengths are there for some only.
         """
-        log_ref = self._given("log_ref") or np.zeros(len(self.texts))
+        prompts = [rendered(p.content) for p in self.prompts if p.content is not None]
+        logs = (self._given("log_ref") if log_ref else None) or np.zeros(len(self.texts))
         lengths = self._given("length") or [-(-len(text) // CHARS_PER_TOKEN) for text in self.texts]
         return Pool(
             self.spread(features),
-            log_ref=self.spread(np.asarray(log_ref, dtype=np.float64)),
+            log_ref=self.spread(np.asarray(logs, dtype=np.float64)),
             lengths=self.spread(np.asarray(lengths, dtype=np.int64)),
             valid=self.valid,
             texts=self.spread(np.array(self.texts, dtype=object)).tolist(),
+            prompts=None if self.nameless else prompts,
         )
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -422,6 +425,54 @@ def read_corpus(path: Path) -> Corpus:
         lonely=len(prompts) - len(kept),
         duplicates=sum(len(prompt.candidates) - prompt.distinct for prompt in prompts.values()),
     )
+
+
+def load_pool(path: Path) -> Pool:
+    """A pool file as environments take it: texts, reference log-probabilities, lengths, features.
+
+    Completions that repeat another of their prompt are not valid, and prompts with a single one are
+    left out. π_ref is what the file says, normalised over each prompt's completions.
+
+    Args:
+        path: a pool file with an embedding of each completion, or a folder that
+            ``pairbench pool generate`` made.
+
+    Raises:
+        InvalidData: If it cannot be read, or holds no embeddings.
+    """
+    corpus = read_corpus(path)
+    features = corpus.embeddings()
+    if features is None:
+        raise InvalidData(
+            f"{path} holds no embeddings, of which features are made. `pairbench pool generate "
+            "--features hidden` writes them."
+        )
+    return corpus.pool(features)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file: one a line of ``.txt``, or one a record as pool files have them.
+
+    Args:
+        path: text, JSONL, JSON, CSV or Parquet; what else records hold is not looked at.
+
+    Raises:
+        InvalidData: If a record has no prompt, or one that is no text.
+    """
+    if path.suffix.lower() == ".txt":
+        return read_lines(path)
+    prompts = []
+    for row in read_rows(path):
+        content = validated(_Prompt, row).prompt
+        if not isinstance(content, str):
+            came = "its id only" if content is None else "a conversation"
+            raise InvalidData(
+                f"{row.place}: expected the text of a prompt, got {came}. A conversation becomes "
+                "the text that a model reads by tokenizer.apply_chat_template(messages, "
+                "tokenize=False, add_generation_prompt=True)."
+            )
+        prompts.append(content)
+    return prompts
 
 
 class _Found(NamedTuple):

@@ -80,6 +80,7 @@ def plan_round(
     *,
     labels: Path | None = None,
     own_answers: bool = True,
+    log_ref: bool = True,
     encoder: str | None = None,
     dim: int = 64,
     beta: float = 1.0,
@@ -94,6 +95,7 @@ def plan_round(
         budget: labels to buy.
         labels: the labels so far.
         own_answers: whether comparisons that the pool file holds count as labels.
+        log_ref: whether its reference log-probabilities count; else all completions are alike.
         encoder: see :func:`pairbench.annotation.embedding.pool_features`, as ``dim``.
         dim: features at most.
         beta: β, reward units per nat.
@@ -108,7 +110,7 @@ def plan_round(
     given = read_labels(labels) if labels else []
     past = labelled(corpus, given, str(labels), own=own_answers)
     features = pool_features(corpus, encoder=encoder, dim=dim, seed=seed)
-    pool = corpus.pool(features.values)
+    pool = corpus.pool(features.values, log_ref=log_ref)
     selection = select_pairs(
         pool, made, budget, past=past, beta=beta, ridge=ridge, seed=seed, name=design
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairbench.annotation.pools import Corpus, read_corpus
+from pairbench.annotation.pools import Corpus, load_pool, read_corpus, read_prompts
 from pairbench.errors import InvalidData, InvalidPairs
 
 Write = Callable[..., Path]
@@ -383,3 +383,35 @@ def test_keys_do_not_depend_on_the_order_of_the_file(
     other = read_corpus(folder / "b.jsonl")
     assert set(one.places) == set(other.places)
     assert one.valid.sum() == other.valid.sum() == len(one.places)
+
+
+def test_prompts_are_read_from_any_file(write: Write, tmp_path: Path) -> None:
+    write("one\ntwo words \n", "prompts.txt")
+    assert read_prompts(tmp_path / "prompts.txt") == ["one", "two words "]
+    rows = [{"instruction": "one"}, {"instruction": "two", "input": "words", "output": "x"}]
+    assert read_prompts(write(rows)) == ["one", "two\n\nwords"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt_id": "7"}, r"line 1: expected the text of a prompt, got its id only\."),
+        (
+            {"prompt": [{"role": "user", "content": "Hi"}]},
+            r"line 1: .* got a conversation\. .*apply_chat_template",
+        ),
+        ({"completion": "x"}, r"line 1: expected a prompt \(prompt, instruction"),
+    ],
+)
+def test_rows_without_a_prompts_text_are_told(
+    write: Write, row: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidData, match=message):
+        read_prompts(write([row]))
+
+
+def test_prompts_of_a_pool_are_known_where_all_have_a_text(write: Write) -> None:
+    rows = [{"prompt": x, "completions": ["a", "b"], "embeddings": [[1], [2]]} for x in "xy"]
+    assert load_pool(write(rows)).prompts == ("x", "y")
+    rows[1] = {"prompt_id": "7", **{k: v for k, v in rows[1].items() if k != "prompt"}}
+    assert load_pool(write(rows)).prompts is None

@@ -158,7 +158,9 @@ def test_a_reference_policy_that_is_sure_of_itself_is_told(here: Cli, write: Wri
     write(rows)
     out = good(here("select", "pool.jsonl", "--budget", "2"))
     assert "put 100.0% on one completion of each prompt" in out
-    assert "Leave them out if the completions were drawn from the policy" in out
+    assert "Leave them out if the completions were drawn from the policy (--ignore-log-ref)" in out
+    out = good(here("select", "pool.jsonl", "--budget", "2", "--force", "--ignore-log-ref"))
+    assert "on one completion of each prompt" not in out
 
 
 @pytest.mark.parametrize(
