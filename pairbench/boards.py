@@ -1,10 +1,20 @@
-"""Boards: standard runs, each a folder of ``leaderboards/`` with a ``board.toml``."""
+"""Boards: standard runs, each a folder of ``leaderboards/`` with a ``board.toml``.
 
+A board that is *published* takes entries (:mod:`pairbench.submission`), and its file never changes:
+a change makes another board, with the next version in its name.
+"""
+
+import ast
+import datetime
+import hashlib
+import re
 import tomllib
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any
 
+import rfc8785
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -12,6 +22,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from pairbench.catalogue import WRAPPER
@@ -57,16 +68,42 @@ def parsed_budgets(text: str) -> tuple[int, ...]:
     return checked_budgets(budgets)
 
 
+def changed(texts: Iterable[str]) -> dict[str, Any]:
+    """``["trainer=ipo", "ridge=0.5"]`` as parameters; what is no Python literal is a text.
+
+    Raises:
+        InvalidParameter: If one has no equals sign, or a name stands twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name.isidentifier() and equals and value) or name in found:
+            raise InvalidParameter(
+                f"cannot read the change {text!r}. Write each parameter once, as in trainer=ipo."
+            )
+        try:
+            found[name] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            found[name] = value
+    return found
+
+
 def _read_seeds(value: object) -> object:
     return parsed_seeds(value) if isinstance(value, str) else value
 
 
 def _read_designs(value: object) -> object:
-    if value != "all":
-        return value
+    return _listed("all") if value == "all" else value
+
+
+def _listed(design: str) -> list[str]:
+    """The design, or every one that is installed, but for those that wrap another one."""
+    if design != "all":
+        return [design]
     return [name for name in design_names() if describe_design(name)["family"] != WRAPPER]
 
 
+_VERSIONED = re.compile(r"-v\d+$")
 _MOST_SEEDS = 1_000_000
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_read_seeds), AfterValidator(checked_seeds)]
 Budgets = Annotated[tuple[int, ...], AfterValidator(checked_budgets)]
@@ -92,11 +129,26 @@ class BoardEnvironment(_Strict):
     optional: bool = False
 
 
+class Testing(_Strict):
+    """A part of a board that is played in seconds, to see that all of it works.
+
+    Attributes:
+        environments: some of the board's, or small ones of their kind.
+        seeds: as the board's.
+        budgets: as the board's.
+    """
+
+    environments: tuple[str, ...] = Field(min_length=1)
+    seeds: Seeds
+    budgets: Budgets
+
+
 class Board(_Strict):
     """A standard run.
 
     Attributes:
         name: the folder's name; it does not stand in the file.
+        digest: SHA-256 of what the file says, as canonical JSON (RFC 8785); likewise.
         title: one line.
         description: what it is for.
         reference: the design that label savings are measured against.
@@ -105,9 +157,15 @@ class Board(_Strict):
         environments: what they are run on.
         seeds: ``"0:10"`` or a list.
         budgets: cumulative numbers of labels; each environment's own if not given.
+        published: the day from which on it takes entries; None where it is a study of its own.
+        controls: designs that are always shown and never ranked.
+        open: parameters of the environments that an entry of the open division may change; in the
+            closed one, all is as it stands here.
+        testing: a part that is played in seconds.
     """
 
     name: str
+    digest: str
     title: str
     description: str
     reference: str
@@ -115,20 +173,54 @@ class Board(_Strict):
     environments: tuple[BoardEnvironment, ...] = Field(min_length=1)
     seeds: Seeds
     budgets: Budgets | None = None
+    published: datetime.date | None = None
+    controls: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    testing: Testing | None = None
 
-    def run_spec(self, *designs: str) -> RunSpec:
-        """What to run, with further designs."""
-        entries = [
-            Entry(e.spec, seeds=e.seeds, budgets=e.budgets, optional=e.optional)
-            for e in self.environments
-        ]
+    @model_validator(mode="after")
+    def _consistent(self) -> "Board":
+        if self.published is not None and not _VERSIONED.search(self.name):
+            raise ValueError("the name of a published board ends in its version, as in 'name-v1'")
+        return self
+
+    def run_spec(
+        self, *designs: str, testing: bool = False, changes: Mapping[str, Any] | None = None
+    ) -> RunSpec:
+        """What to run.
+
+        Args:
+            *designs: besides the board's own; ``"all"`` stands for every one that is installed.
+            testing: only the part that is played in seconds.
+            changes: parameters of the environments, as an open entry changes them.
+
+        Raises:
+            InvalidParameter: If the board has no such part, or does not leave a change open.
+        """
+        changes = dict(changes or {})
+        if closed := sorted(changes.keys() - set(self.open)):
+            left = f"It leaves open: {', '.join(self.open)}." if self.open else "It leaves none."
+            raise InvalidParameter(
+                f"board {self.name!r} does not leave {closed[0]!r} open to change. {left}"
+            )
+        environments, seeds, budgets = self.environments, self.seeds, self.budgets
+        if testing:
+            if self.testing is None:
+                raise InvalidParameter(f"board {self.name!r} has no part for testing.")
+            environments = tuple(BoardEnvironment(spec=e) for e in self.testing.environments)
+            seeds, budgets = self.testing.seeds, self.testing.budgets
+        further = [name for design in designs for name in _listed(design)]
         return RunSpec(
             name=self.name,
-            environments=entries,
-            designs=(*self.designs, *designs),
-            seeds=self.seeds,
+            environments=[
+                Entry(e.spec, seeds=e.seeds, budgets=e.budgets, optional=e.optional)
+                for e in environments
+            ],
+            designs=(*self.designs, *further),
+            seeds=seeds,
             reference=self.reference,
-            budgets=self.budgets,
+            budgets=budgets,
+            changes=changes,
         )
 
 
@@ -171,7 +263,8 @@ def read_board(name: str, text: str) -> Board:
         content = tomllib.loads(text)
         if "name" in content:
             raise InvalidParameter(f"board {name!r}: name: that is the folder's, not the file's.")
-        return Board.model_validate({"name": name, **content})
+        digest = hashlib.sha256(rfc8785.dumps(content)).hexdigest()
+        return Board.model_validate({"name": name, "digest": digest, **content})
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
@@ -179,6 +272,8 @@ def read_board(name: str, text: str) -> Board:
         raise InvalidParameter(f"board {name!r}: {faults}.") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidParameter(f"board {name!r} is no TOML: {error}.") from error
+    except rfc8785.CanonicalizationError as error:  # a date without quotes, say
+        raise InvalidParameter(f"board {name!r}: {error}. Put dates in quotes.") from error
 
 
 def _folders() -> list[Traversable]:

@@ -30,6 +30,13 @@ Device = Annotated[
     str | None,
     typer.Option(help="Where language models run: cpu, cuda, cuda:1. [default: a GPU if there]"),
 ]
+Change = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of a board's open division: a parameter of its environments and its value, "
+        "trainer=ipo; may be repeated."
+    ),
+]
 Dtype = Annotated[
     str | None,
     typer.Option(
@@ -174,7 +181,7 @@ def run_command(
         list[str] | None,
         typer.Option(
             help="Design, as NAME, 'NAME(pilot=0.3)', FILE.py or FILE.py:CLASS; may be repeated. "
-            "With a board: run besides the board's own."
+            "With a board: run besides the board's own, and `all` stands for every one."
         ),
     ] = None,
     annotator: Annotated[
@@ -197,6 +204,10 @@ def run_command(
         str | None,
         typer.Option(help="Design that label savings are measured against. [default: uniform]"),
     ] = None,
+    testing: Annotated[
+        bool, typer.Option("--testing", help="Of a board, only what is played in seconds.")
+    ] = False,
+    change: Change = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. [default: runs/BOARD or runs/custom]")
     ] = None,
@@ -214,7 +225,7 @@ def run_command(
     """Let designs play environments, and report. Running again completes what is missing."""
     from rich.markup import escape
 
-    from pairbench.boards import load_board, parsed_budgets, parsed_seeds
+    from pairbench.boards import changed, load_board, parsed_budgets, parsed_seeds
     from pairbench.console import console, print_failures, progress, say
     from pairbench.errors import InvalidParameter
     from pairbench.harness.run import RunSpec, run
@@ -236,8 +247,9 @@ def run_command(
                     f"a board fixes what it runs, so {name} cannot be given with one. "
                     "Leave it out, or name environments with --env instead of a board."
                 )
-        spec = load_board(board).run_spec(*(design or ()))
-    elif env:
+        changes = changed(change or ())
+        spec = load_board(board).run_spec(*(design or ()), testing=testing, changes=changes)
+    elif env and not (testing or change):
         spec = RunSpec(
             name="custom",
             environments=env,
@@ -245,13 +257,18 @@ def run_command(
             seeds=parsed_seeds("0:10" if seeds is None else seeds),
             reference="uniform" if reference is None else reference,
             budgets=None if budgets is None else parsed_budgets(budgets),
-            annotator=chained(annotator) if annotator else None,
+            changes={"annotator": chained(annotator)} if annotator else {},
+        )
+    elif env:
+        raise InvalidParameter(
+            "--testing and --change are for boards. Write parameters behind the environment: "
+            "--env \"ID(trainer='ipo')\"."
         )
     else:
         raise InvalidParameter(
             "nothing to run. Name a board (`pairbench run quickstart`) or an environment (--env)."
         )
-    folder = out or Path("runs") / spec.name
+    folder = out or Path("runs") / (f"{spec.name}-testing" if testing else spec.name)
     try:
         with progress(console(stderr=as_json)) as on_progress:
             result = run(

@@ -67,6 +67,10 @@ class PluginError(PairbenchError):
     """A file or entry point that should hold a design or an environment does not load."""
 
 
+class InvalidSubmission(PairbenchError, ValueError):
+    """An entry or a bundle that is not what it must be, or a run that cannot be submitted."""
+
+
 class RunError(PairbenchError):
     """A run that cannot start or a run folder that cannot be read."""
 

@@ -39,8 +39,8 @@ def test_a_board_names_designs_and_environments_that_exist(name: str) -> None:
     assert {parsed(e.spec)[0] for e in board.environments} <= set(environment_ids())
     try:
         cells, notes = board.run_spec().cells()
-    except MissingData:  # it is all about real data, which tests do not have
-        assert "alpaca-eval" in name
+    except (MissingData, InvalidParameter):  # real data and models are not here
+        assert name.startswith(("alpaca-eval", "optimal-designs-alpaca-eval", "imdb", "hh"))
         return
     played = {cell.environment.name for cell in cells}
     optional = {parsed(e.spec)[0] for e in board.environments if e.optional}

@@ -1,8 +1,8 @@
 """What is to be played: cells, and the runs that are made of them."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -75,6 +75,26 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Worlds:
+    """An environment of a run with all that is not left to its defaults.
+
+    Attributes:
+        environment: its spec.
+        marks: the schedule.
+        seeds: which worlds are played.
+    """
+
+    environment: Spec
+    marks: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def cell(self, design: Spec, seed: int, *, reference: bool = False) -> Cell:
+        """A design's cell; as the reference, it is played beyond the schedule."""
+        further = tuple(self.marks[-1] * factor for factor in REFERENCE_REACH * reference)
+        return Cell(self.environment, design, seed, self.marks + further, self.marks[-1])
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """What to run: all designs on all seeds of all environments.
 
@@ -86,8 +106,7 @@ class RunSpec:
         budgets: the schedule; each environment's own if None.
         reference: the design that label savings are measured against. It is always run, and also at
             2, 4 and 8 times the last budget.
-        annotator: who answers in all environments, in place of whom they name; each environment's
-            own if None.
+        changes: parameters of all environments, in place of their own.
     """
 
     name: str
@@ -96,7 +115,35 @@ class RunSpec:
     seeds: Sequence[int]
     reference: str
     budgets: Sequence[int] | None = None
-    annotator: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def worlds(self) -> tuple[list["Worlds"], list[str]]:
+        """What is played by every design, and notes on what was left out.
+
+        Raises:
+            InvalidParameter: If a seed or a budget cannot be, or nothing is to be run.
+            UnknownName: If an environment is not known.
+            MissingData: If an environment that is not optional lacks its data.
+        """
+        found: list[Worlds] = []
+        notes: list[str] = []
+        for item in self.environments:
+            entry = Entry(item) if isinstance(item, str) else item
+            try:
+                environment = environment_spec(entry.environment, **self.changes)
+            except MissingData as error:
+                if not entry.optional:
+                    raise
+                notes.append(f"{entry.environment} is left out: {error}")
+                continue
+            given = self.budgets if entry.budgets is None else entry.budgets
+            usual = environment_from(environment).budgets
+            marks = checked_budgets(usual if given is None else given)
+            seeds = checked_seeds(self.seeds if entry.seeds is None else entry.seeds)
+            found.append(Worlds(environment, marks, seeds))
+        if not found:
+            raise InvalidParameter("there is nothing to run. " + " ".join(notes))
+        return found, notes
 
     def cells(self) -> tuple[list[Cell], list[str]]:
         """The cells, those of one world together, and notes on what was left out.
@@ -107,29 +154,14 @@ class RunSpec:
             MissingData: If an environment that is not optional lacks its data.
         """
         reference = design_spec(self.reference)
-        answered = {} if self.annotator is None else {"annotator": self.annotator}
         designs = [reference, *map(design_spec, self.designs)]
-        cells: list[Cell] = []
-        notes: list[str] = []
-        for item in self.environments:
-            entry = Entry(item) if isinstance(item, str) else item
-            try:
-                environment = environment_spec(entry.environment, **answered)
-            except MissingData as error:
-                if not entry.optional:
-                    raise
-                notes.append(f"{entry.environment} is left out: {error}")
-                continue
-            given = self.budgets if entry.budgets is None else entry.budgets
-            usual = environment_from(environment).budgets
-            marks = checked_budgets(usual if given is None else given)
-            further = tuple(marks[-1] * factor for factor in REFERENCE_REACH)
-            for seed in checked_seeds(self.seeds if entry.seeds is None else entry.seeds):
-                for design in designs:
-                    budgets = marks + further if design == reference else marks
-                    cells.append(Cell(environment, design, seed, budgets, marks[-1]))
-        if not cells:
-            raise InvalidParameter("there is nothing to run. " + " ".join(notes))
+        worlds, notes = self.worlds()
+        cells = [
+            group.cell(design, seed, reference=design == reference)
+            for group in worlds
+            for seed in group.seeds
+            for design in designs
+        ]
         # What is asked for twice, or is the reference itself, is played once.
         return list({cell.key: cell for cell in cells}.values()), notes
 

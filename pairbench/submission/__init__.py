@@ -1,0 +1,1 @@
+"""What boards are filled with: bundles of cells, entries made of them, their verification."""
