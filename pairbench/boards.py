@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Annotated, Any
 
 import rfc8785
@@ -224,22 +225,44 @@ class Board(_Strict):
         )
 
 
-def board_names() -> list[str]:
-    """The names of all boards."""
-    return sorted(folder.name for folder in _folders())
+def board_names(root: Path | None = None) -> list[str]:
+    """The names of all boards.
+
+    Args:
+        root: a folder of boards; those that ship with pairbench if None.
+    """
+    return sorted(folder.name for folder in _folders(root))
 
 
-def load_board(name: str) -> Board:
+def load_board(name: str, root: Path | None = None) -> Board:
     """A board by name.
+
+    Args:
+        name: its folder's.
+        root: see :func:`board_names`.
 
     Raises:
         UnknownBoard: If there is none of that name.
         InvalidParameter: If its file is not as it must be.
     """
-    for folder in _folders():
+    folder = board_folder(name, root)
+    return read_board(name, folder.joinpath("board.toml").read_text(encoding="utf-8"))
+
+
+def board_folder(name: str, root: Path | None = None) -> Traversable:
+    """Where a board's file and its entries are.
+
+    Args:
+        name: the board's.
+        root: see :func:`board_names`.
+
+    Raises:
+        UnknownBoard: If there is none of that name.
+    """
+    for folder in _folders(root):
         if folder.name == name:
-            return read_board(name, folder.joinpath("board.toml").read_text(encoding="utf-8"))
-    raise unknown(UnknownBoard, "board", name, board_names())
+            return folder
+    raise unknown(UnknownBoard, "board", name, board_names(root))
 
 
 def describe_board(name: str) -> dict[str, Any]:
@@ -276,6 +299,6 @@ def read_board(name: str, text: str) -> Board:
         raise InvalidParameter(f"board {name!r}: {error}. Put dates in quotes.") from error
 
 
-def _folders() -> list[Traversable]:
-    root = resources.files("pairbench.leaderboards")
-    return [folder for folder in root.iterdir() if folder.joinpath("board.toml").is_file()]
+def _folders(root: Path | None = None) -> list[Traversable]:
+    found: Traversable = resources.files("pairbench.leaderboards") if root is None else root
+    return [folder for folder in found.iterdir() if folder.joinpath("board.toml").is_file()]
