@@ -58,9 +58,12 @@ class BundledCell(Strict):
     """One episode.
 
     Attributes:
-        key: SHA-256 of the cell's identity, see :class:`pairbench.harness.plan.Cell`.
+        key: SHA-256 of the cell's identity, see :class:`pairbench.harness.plan.Cell`; what stands
+            in the next four follows from the board, too.
         environment: the environment's label.
+        unit: what budgets count.
         seed: of the world.
+        horizon: the board's last budget; the reference is played beyond it.
         start: the score before the first label.
         rounds: as they were played.
         selection: what the design took, by round.
@@ -68,7 +71,9 @@ class BundledCell(Strict):
 
     key: Digest
     environment: str
+    unit: Literal["labels", "money"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    horizon: Annotated[int, Field(ge=1)]
     start: dict[str, Any]
     rounds: tuple[BundledRound, ...] = Field(min_length=1)
     selection: tuple[BundledUsage, ...]

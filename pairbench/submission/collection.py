@@ -39,7 +39,7 @@ def load_entries(name: str, root: Path | None = None) -> list[BoardEntry]:
                 "that said something else. Submit it again."
             )
         found.append(entry)
-    twice = [label for label, count in Counter(e.design.label for e in found).items() if count > 1]
-    if twice:
-        raise InvalidSubmission(f"two entries of {board.name!r} are of the design {twice[0]!r}.")
+    played = Counter(f"{e.design.label} with {e.changes}" for e in found)
+    if twice := [what for what, count in played.items() if count > 1]:
+        raise InvalidSubmission(f"two entries of {board.name!r} are of {twice[0]}.")
     return found

@@ -37,9 +37,16 @@ LEVELS = {
 
 
 def _plain(text: str) -> str:
-    """Text that looks like what it is: NFKC, printable, on one line."""
+    """A name that looks like what it is: NFKC, printable, on one line."""
     if unicodedata.normalize("NFKC", text) != text or not text.isprintable():
         raise ValueError("expected printable text on one line, in Unicode's form NFKC")
+    return text
+
+
+def _prose(text: str) -> str:
+    """Text that may hold σ² and ½, but nothing that hides."""
+    if unicodedata.normalize("NFC", text) != text or not text.isprintable():
+        raise ValueError("expected printable text on one line, in Unicode's form NFC")
     return text
 
 
@@ -58,6 +65,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 """A name that is part of a file's: small ASCII letters, digits, single hyphens."""
 Plain = Annotated[str, AfterValidator(_plain), StringConstraints(min_length=1, max_length=200)]
+Prose = Annotated[str, AfterValidator(_prose), StringConstraints(max_length=2000)]
 Link = Annotated[str, AfterValidator(_link), StringConstraints(max_length=300)]
 Gap = Annotated[float, Field(ge=0)]
 
@@ -88,15 +96,13 @@ class SubmittedDesign(Strict):
     name: Plain
     params: dict[str, JsonValue]
     source: Digest
-    label: Annotated[str, AfterValidator(_plain), StringConstraints(min_length=1, max_length=2000)]
+    label: Annotated[Prose, StringConstraints(min_length=1)]
     slug: Slug
     control: bool = False
     deterministic: bool = True
     family: Plain | None = None
-    summary: Annotated[str, AfterValidator(_plain), StringConstraints(max_length=1000)] = ""
-    citation: Annotated[str, AfterValidator(_plain), StringConstraints(max_length=2000)] | None = (
-        None
-    )
+    summary: Prose = ""
+    citation: Prose | None = None
 
 
 class Curve(Strict):
