@@ -3,7 +3,14 @@
 import pytest
 
 from pairbench import InvalidParameter, WrapperDesign, load_board, make_design
-from pairbench.boards import board_names, describe_board, parsed_budgets, parsed_seeds, read_board
+from pairbench.boards import (
+    board_names,
+    changed,
+    describe_board,
+    parsed_budgets,
+    parsed_seeds,
+    read_board,
+)
 from pairbench.errors import MissingData, UnknownBoard
 from pairbench.registry import design_names, environment_ids, parsed
 
@@ -24,6 +31,106 @@ seeds = [7, 8]
 budgets = [20]
 optional = true
 """
+
+
+PUBLISHED = {
+    "alpaca-eval-v1": "ac246ec13203d64970ad8fb435970964ee306b0b1ba1087be09520629267813d",
+    "annotators-v1": "efdf0bed9920e7df913938b5a810840f170736ea1b507187a8ead11ae1491ac9",
+    "cost-v1": "066fdb8fe1b3f213d4d67ccae18dca3c0e09472cec097e5bfda0216a9e756f78",
+    "hh-v1": "860ea80a4ba6d02dc0e92b3ae1771b57e6adbb1da30dd57f933a0084c5b3d1a1",
+    "imdb-v1": "dbf1025891f4f275b038b81ebbfc4f441d0ec821b4704de2d1db15ef7912d9af",
+    "synthetic-v1": "f09ec677dafae22e1319b1b7d99d01ce900de9ccd432a6b798821f37f75c713f",
+    "tiny-lm-v1": "f7a556091c997fe78734c4b3c3a4aaaf39136982fc0f23852d60a67b4ecd269d",
+}
+"""The digests of published boards. A line here is never changed: a board that has to change gets
+the next version, and a line of its own."""
+
+
+def test_published_boards_stay_as_they_are() -> None:
+    boards = [load_board(name) for name in board_names()]
+    assert {board.name: board.digest for board in boards if board.published} == PUBLISHED
+
+
+def test_a_digest_is_of_what_a_board_says_not_of_how_it_is_written() -> None:
+    board = read_board("mine", GOOD)
+    assert read_board("mine", "# a remark\n" + GOOD.replace(" = ", "=")).digest == board.digest
+    assert read_board("mine", GOOD.replace("0:3", "0:4")).digest != board.digest
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_boards_have_what_a_leaderboard_needs(name: str) -> None:
+    board = load_board(name)
+    assert board.designs == ()
+    assert board.reference == "uniform"
+    assert "first-two" in board.controls
+    assert {parsed(control)[0] for control in board.controls} <= set(design_names())
+    assert "trainer" in board.open
+    assert board.budgets is not None
+    assert len(board.seeds) >= 3
+    assert board.testing is not None
+    assert {parsed(spec)[0] for spec in board.testing.environments} <= set(environment_ids())
+
+
+STANDARD = (
+    'published = "2026-01-31"\nopen = ["ridge", "trainer"]\n'
+    + GOOD
+    + """
+[testing]
+environments = ["pairbench/LogLinear-v1(dim=2)"]
+seeds = "0:2"
+budgets = [5]
+"""
+)
+
+
+def test_the_testing_part_is_played_in_place_of_the_board() -> None:
+    cells, _ = read_board("mine-v1", STANDARD).run_spec("first-two", testing=True).cells()
+    assert {cell.environment.label for cell in cells} == {"pairbench/LogLinear-v1(dim=2)"}
+    assert {cell.seed for cell in cells} == {0, 1}
+    assert {cell.budgets[0] for cell in cells} == {5}
+    assert {cell.design.name for cell in cells} == {"uniform", "leverage", "first-two"}
+    with pytest.raises(InvalidParameter, match="'mine' has no part for testing"):
+        read_board("mine", GOOD).run_spec(testing=True)
+
+
+def test_an_open_run_changes_what_the_board_leaves_open_and_nothing_else() -> None:
+    board = read_board("mine-v1", STANDARD)
+    cells, _ = board.run_spec(changes={"trainer": "ipo", "ridge": 0.5}).cells()
+    assert {cell.environment.params["trainer"] for cell in cells} == {"ipo"}
+    assert {cell.environment.params["ridge"] for cell in cells} == {0.5}
+    assert not {cell.key for cell in cells} & {cell.key for cell in board.run_spec().cells()[0]}
+    with pytest.raises(InvalidParameter, match=r"leave 'dim' open .* open: ridge, trainer\."):
+        board.run_spec(changes={"dim": 7})
+    with pytest.raises(InvalidParameter, match=r"leave 'dim' open to change\. It leaves none\."):
+        read_board("mine", GOOD).run_spec(changes={"dim": 7})
+
+
+def test_all_stands_for_every_design_that_is_installed() -> None:
+    spec = read_board("mine", GOOD).run_spec("all")
+    assert set(spec.designs) == set(
+        read_board("mine", GOOD.replace('["leverage"]', '"all"')).designs
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], {}),
+        (["trainer=ipo", "ridge=0.5"], {"trainer": "ipo", "ridge": 0.5}),
+        (
+            [" trainer = 'a=b' ", "deep=True", "none=None"],
+            {"trainer": "a=b", "deep": True, "none": None},
+        ),
+    ],
+)
+def test_changes_are_read(texts: list[str], expected: dict[str, object]) -> None:
+    assert changed(texts) == expected
+
+
+@pytest.mark.parametrize("texts", [["trainer"], ["=ipo"], ["trainer="], ["a b=1"], ["a=1", "a=2"]])
+def test_bad_changes_are_refused(texts: list[str]) -> None:
+    with pytest.raises(InvalidParameter, match=r"cannot read the change .* as in trainer=ipo"):
+        changed(texts)
 
 
 def test_there_is_a_quickstart() -> None:
@@ -110,6 +217,11 @@ BAD = [
     (GOOD[: GOOD.index("[[")] + "environments = []", "environments: .*at least 1 item"),
     ('name = "other"\n' + GOOD, "name"),
     ("", "title: Field required; "),
+    ('published = "2026-01-31"\n' + GOOD, "name of a published board ends in its version"),
+    ("published = 2026-01-31\n" + GOOD, "Put dates in quotes"),
+    ('published = "soon"\n' + GOOD, "published"),
+    ("controls = 5\n" + GOOD, "controls"),
+    (GOOD + "\n[testing]\nseeds = '0:1'\nbudgets = [5]\n", r"testing\.environments"),
 ]
 
 
