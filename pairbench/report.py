@@ -44,7 +44,7 @@ class Row:
 
     Attributes:
         design: name and parameters.
-        rank: 1 + the number of designs that are significantly better; equal ranks are ties. None
+        rank: 1 + the number of designs in better tie groups; equal ranks are ties. None
             for a control, which is shown the truth.
         seeds: how many were played.
         budget: at which the figures stand, the largest that all designs share.

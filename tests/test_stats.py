@@ -8,23 +8,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
+from scipy.special import ndtr
+from scipy.stats import fisher_exact, mannwhitneyu, trim_mean
 
 from pairbench.stats import (
     DRAWS,
     Estimate,
+    Stratified,
     chance_of_counts,
+    interquartile_mean,
     label_savings,
+    log_savings,
     mean,
+    means,
+    performance_profile,
+    probability_of_improvement,
     ranks,
     ratio_of_means,
+    ratios_of_means,
     resamples,
+    seed_weights,
     signed_mean,
+    signed_means,
 )
 
 Array = NDArray[np.float64]
 BUDGETS = np.array([50, 100, 200, 400, 800])
 FALLING = 10.0 / BUDGETS  # a gap that falls as one over the labels
+
+
+def figures(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
 
 
 def table(curve: Array, n_seeds: int = 3) -> Array:
@@ -93,6 +107,31 @@ def test_estimates_are_always_the_same() -> None:
     assert mean(values) == mean(values.copy())
     assert resamples(12).shape == (DRAWS, 12)
     np.testing.assert_array_equal(resamples(12), resamples(12))
+
+
+def test_environments_have_resamples_of_their_own() -> None:
+    assert (resamples(12, 1) != resamples(12)).any()
+    np.testing.assert_array_equal(resamples(12, 0), resamples(12))
+
+
+@pytest.mark.parametrize("stratum", [0, 3])
+def test_weights_turn_figures_into_the_means_of_resamples(stratum: int) -> None:
+    values = np.random.default_rng(3).normal(size=(7, 2))
+    expected = values[resamples(7, stratum)].mean(axis=1)
+    np.testing.assert_allclose(seed_weights(7, stratum) @ values, expected, atol=1e-14)
+
+
+def test_columns_are_estimated_as_each_would_be_alone() -> None:
+    values, reference = np.random.default_rng(4).exponential(size=(2, 9, 3))
+    for many, one in (
+        (means(values), [mean(column) for column in values.T]),
+        (signed_means(values), [signed_mean(column) for column in values.T]),
+        (
+            ratios_of_means(values, reference),
+            [ratio_of_means(a, b) for a, b in zip(values.T, reference.T, strict=True)],
+        ),
+    ):
+        np.testing.assert_allclose([figures(e) for e in many], [figures(e) for e in one])
 
 
 def test_a_ratio_is_paired_by_seed() -> None:
@@ -226,14 +265,17 @@ def test_differences_within_the_spread_are_ties() -> None:
 
 
 def test_ties_take_in_what_lies_between() -> None:
-    """The second is better than the fourth, the first (of much spread) only ties with all."""
+    """The steady designs differ beyond doubt; the first, of much spread, ties with some of them."""
     wild = np.array([-20.0, 9.0, 9.0, 5.0, -3.0])
     steady = np.full(5, 1.0)
-    gaps = np.stack([wild, steady, steady + 0.1, steady + 0.2])
+    others = [steady, steady + 0.1, steady + 0.2]
+    assert ranks(np.stack(others)) == [1, 2, 3]
     assert wild.mean() < 1
-    assert ranks(gaps) == [1, 1, 3, 4]
-    wild = wild + 1.15
-    assert ranks(np.stack([wild, steady, steady + 0.1, steady + 0.2])) == [1, 1, 1, 4]
+    assert ranks(np.stack([wild, *others])) == [1, 1, 1, 1]
+    wild = wild / 1000 + 1.15
+    assert ranks(np.stack([wild, *others])) == [3, 1, 2, 4]
+    wild = 100 * (wild - 1.15) + 1.15
+    assert ranks(np.stack([wild, *others])) == [1, 1, 1, 1]
 
 
 def test_one_design_is_first() -> None:
@@ -250,6 +292,18 @@ matrices = st.tuples(st.integers(1, 5), st.integers(1, 6)).flatmap(
 def test_identical_designs_always_tie(gaps: Array) -> None:
     doubled = ranks(np.concatenate([gaps, gaps]))
     assert doubled[: len(gaps)] == doubled[len(gaps) :]
+
+
+@settings(deadline=None)
+@given(gaps=matrices)
+def test_designs_that_cannot_be_told_apart_have_one_rank(gaps: Array) -> None:
+    sample = sampled(-gaps[:, None])
+    found = np.array(sample.ranks())
+    apart = sample.better | sample.better.T
+    assert ((found[:, None] == found) | apart).all()
+    firsts, lasts = np.array(sample.places()).T
+    assert (found <= firsts).all()
+    assert (firsts <= lasts).all()
 
 
 @settings(deadline=None)
@@ -283,6 +337,170 @@ def test_equal_means_do_not_let_the_order_decide() -> None:
     gaps = np.stack([wild, steady, third])
     assert wild.mean() == steady.mean()
     assert ranks(gaps) == [*ranks(gaps[[1, 0, 2]])[1::-1], 1]
+
+
+# -- several environments ------------------------------------------------------------------------
+
+
+def sampled(values: Array) -> Stratified:
+    """Means of ``(designs, environments, seeds)`` as they are resampled."""
+    k, n = values.shape[1:]
+    draws = [seed_weights(n, stratum) @ values[:, stratum].T for stratum in range(k)]
+    return Stratified(values.mean(axis=2), np.stack(draws, axis=2), np.full(k, n))
+
+
+def test_a_mean_over_environments_has_the_freedom_of_all_of_them() -> None:
+    """Of two seeds, 0 and 1, in each of two environments, 1 of 16 resamples has but zeros.
+
+    So the percentile interval is all, from 0 to 1. With equal variances there are two degrees of
+    freedom, whose t is 4.303, and the variance of two seeds is half of what it should be.
+    """
+    (estimate,) = sampled(np.array([[[0.0, 1.0], [0.0, 1.0]]])).means()
+    half = 0.5 * np.sqrt(2) * 4.3027 / 1.95996
+    assert figures(estimate) == pytest.approx((0.5, 0.5 - half, 0.5 + half), rel=1e-2)
+
+
+def test_an_environment_without_spread_adds_no_freedom() -> None:
+    (estimate,) = sampled(np.array([[[0.0, 1.0], [3.0, 3.0]]])).means()
+    half = 0.25 * np.sqrt(2) * 12.7062 / 1.95996  # one seed's worth, and half of the effect
+    assert figures(estimate) == pytest.approx((1.75, 1.75 - half, 1.75 + half), rel=1e-3)
+
+
+def test_an_environment_of_one_seed_leaves_all_open() -> None:
+    sample = sampled(np.array([[[0.0], [1.0]], [[5.0], [9.0]]]))
+    assert sample.means() == [Estimate(0.5, -np.inf, np.inf), Estimate(7.0, -np.inf, np.inf)]
+    assert sample.ranks() == [1, 1]
+    assert sample.places() == [(1, 2), (1, 2)]
+
+
+def test_places_say_what_pairs_cannot() -> None:
+    """All tie, since the one of much spread does with all; of the others, it is known who leads."""
+    wild, steady = np.array([-20.0, 9.0, 9.0, 5.0, -3.0]), np.zeros(5)
+    sample = sampled(np.stack([steady + 2, wild + 1, steady, steady])[:, None])
+    assert sample.ranks() == [1, 1, 1, 1]
+    assert sample.places() == [(1, 2), (1, 4), (2, 4), (2, 4)]
+    assert sample.of([0, 2, 3]).ranks() == [1, 2, 2]
+    assert not sample.of([]).ranks()
+    assert not sample.of([]).places()
+
+
+@settings(deadline=None)
+@given(
+    gaps=arrays(np.float64, (4, 2), elements=st.floats(0.013, 0.19)),
+    labels=st.integers(50, 400),
+)
+def test_log_savings_are_those_of_each_design(gaps: Array, labels: int) -> None:
+    spread = table(FALLING, 4) * np.array([[0.7], [1.0], [1.2], [1.1]])
+    values, draws = log_savings(gaps, np.full(2, labels), spread, BUDGETS, stratum=0)
+    alone = [label_savings(column, labels, spread, BUDGETS) for column in gaps.T]
+    np.testing.assert_allclose(np.exp(values), [estimate.value for estimate in alone])
+    assert draws.shape == (DRAWS, 2)
+
+
+def test_log_savings_end_where_the_curve_does() -> None:
+    gaps = np.array([[1.0, 0.0125, 0.0]] * 3)
+    values, draws = log_savings(gaps, np.full(3, 100), table(FALLING), BUDGETS, stratum=2)
+    np.testing.assert_allclose(np.exp(values), [0.5, 8, 8])
+    np.testing.assert_allclose(draws, np.tile(values, (DRAWS, 1)))
+
+
+def test_the_interquartile_mean_is_of_the_middle_half_of_all_runs() -> None:
+    """Of 1 to 8, 3 to 6 are left; how large the largest are does not matter."""
+    assert interquartile_mean([np.array([1.0, 8, 3, 6]), np.array([2.0, 5, 7, 4])]).value == 4.5
+    assert interquartile_mean([np.array([1.0, 1e9, 3, 6]), np.array([2.0, 5, 7, 4])]).value == 4.5
+    assert interquartile_mean([np.array([5.0, 1, 2]), np.array([3.0, 100])]).value == 10 / 3
+
+
+def test_the_interval_of_an_interquartile_mean_is_known_for_two_seeds() -> None:
+    """Of two runs none is cut, so that it is their mean; see the interval of two seeds above."""
+    estimate = interquartile_mean([np.array([1.0, 4.0])])
+    half = 1.5 * np.sqrt(2) * 12.7062 / 1.95996
+    assert figures(estimate) == pytest.approx((2.5, 2.5 - half, 2.5 + half), rel=1e-4)
+    assert interquartile_mean([np.ones(4), np.ones(3)]) == Estimate(1, 1, 1)
+    assert interquartile_mean([np.ones(4), np.ones(1)]) == Estimate(1, -np.inf, np.inf)
+
+
+runs = st.lists(
+    arrays(np.float64, st.integers(2, 6), elements=st.floats(-9, 9)), min_size=1, max_size=3
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(runs)
+def test_the_interquartile_mean_is_scipys_trimmed_mean(values: list[Array]) -> None:
+    expected = trim_mean(np.concatenate(values), 0.25)
+    assert interquartile_mean(values).value == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_probability_of_improvement_counts_pairs_of_runs_and_ties_half() -> None:
+    """1 beats 2 and 3, 2 ties with 2 and beats 3: 3.5 of 4; in the other environment, none."""
+    one, other = np.array([1.0, 2.0]), np.array([2.0, 3.0])
+    assert probability_of_improvement([one], [other]).value == 3.5 / 4
+    worse, better = np.array([4.0, 5.0, 6.0]), np.array([3.0, 1.0, 2.0])
+    assert probability_of_improvement([one, worse], [other, better]).value == 3.5 / 8
+
+
+def test_the_interval_of_a_probability_stays_within_0_and_1() -> None:
+    one, other = np.array([1.0, 2.0, 4.0, 2.0]), np.array([3.0, 3.0, 3.0, 3.0])
+    estimate = probability_of_improvement([one], [other])
+    assert (estimate.value, estimate.high) == (0.75, 1.0)
+    assert 0 <= estimate.low < 0.75
+    assert figures(probability_of_improvement([one], [other + 2])) == (1, 1, 1)
+    assert figures(probability_of_improvement([one[:1]], [other[:1]])) == (1, 0, 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(arrays(np.int64, (2, 2, 5), elements=st.integers(0, 5)))
+def test_the_probability_of_improvement_is_mann_and_whitneys(values: NDArray[np.int64]) -> None:
+    one, other = values.astype(np.float64)
+    expected = [mannwhitneyu(b, a).statistic / 25 for a, b in zip(one, other, strict=True)]
+    there = probability_of_improvement(list(one), list(other))
+    back = probability_of_improvement(list(other), list(one))
+    assert there.value == pytest.approx(np.mean(expected))
+    assert there.value + back.value == pytest.approx(1)
+    assert there.low <= there.value + 1e-9
+    assert there.high >= there.value - 1e-9
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (4, 10)])
+def test_intervals_over_environments_hold_the_truth_about_as_often_as_they_say(
+    shape: tuple[int, int],
+) -> None:
+    """Log-normal gaps, paired by world; the second design is better in some environments."""
+    rng = np.random.default_rng(shape)
+    middle = np.sort(np.exp(0.5 * rng.normal(size=400_000)))[100_000:300_000].mean()
+    held = []
+    for _ in range(200):
+        worlds, better = 0.3 * rng.normal(size=shape), rng.normal(0.2, 0.3, size=(shape[0], 1))
+        one, other = worlds + 0.4 * rng.normal(size=(2, *shape))
+        chance = probability_of_improvement(list(one), list(other + better))
+        runs_ = interquartile_mean(list(np.exp(one)))
+        # Each run meets runs of other worlds, so that the worlds' spread counts twice.
+        truth = ndtr(better / np.sqrt(2 * (0.4**2 + 0.3**2))).mean()
+        held.append([chance.low <= truth <= chance.high, runs_.low <= middle <= runs_.high])
+    shares = np.mean(held, axis=0)
+    assert (shares >= 0.91).all()
+    assert (shares <= 0.99).all()
+
+
+def test_a_profile_is_the_share_of_runs_below_each_threshold() -> None:
+    """Of 1, 2, 3, 4 half are at most 2; of 2, 2 all; environments count alike."""
+    values = [np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0])]
+    found = performance_profile(values, np.array([0.5, 1.0, 2.0, 4.0, np.inf]))
+    np.testing.assert_allclose(found.shares, [0, 1 / 8, 3 / 4, 1, 1])
+    np.testing.assert_allclose(found.low[[0, 3, 4]], [0, 1, 1])
+    np.testing.assert_allclose(found.high[[0, 3, 4]], [0, 1, 1])
+    assert found.low[2] < 0.75 < found.high[2]
+
+
+@settings(deadline=None, max_examples=50)
+@given(runs)
+def test_a_profile_rises_from_0_to_1(values: list[Array]) -> None:
+    found = performance_profile(values, np.linspace(-10, 10, 9))
+    assert (np.diff(found.shares) >= 0).all()
+    assert (found.shares[0], found.shares[-1]) == (0, 1)
+    assert (found.low >= 0).all()
+    assert (found.high <= 1).all()
 
 
 @pytest.mark.parametrize("n", [1, 7, 40])
