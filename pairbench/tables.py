@@ -1,0 +1,339 @@
+"""Tables of boards: every gap of every entry, the standings, and the files that they go into.
+
+A table is a :class:`pyarrow.Table` whose columns are declared here with their types and meanings,
+so that what is written, what is queried and what is said of it are one thing.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from pairbench.boards import Board
+from pairbench.errors import InvalidParameter
+from pairbench.report import savings_text
+from pairbench.standings import Standing, Standings, is_control, standings
+from pairbench.stats import Estimate
+from pairbench.submission.entry import BoardEntry, Curve
+
+Table = Any
+"""A :class:`pyarrow.Table`, which has no types of its own."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        type: as Arrow calls it, ``"double"``.
+        about: what stands in it, with its unit.
+    """
+
+    type: str
+    about: str
+
+
+Columns = Mapping[str, Column]
+
+CURVES: Columns = {
+    "board": Column("string", "name of the board"),
+    "slug": Column("string", "name of the entry's file"),
+    "design": Column("string", "the design, with the parameters that are not defaults"),
+    "division": Column("string", "closed, or open where the entry changes the environments"),
+    "environment": Column("string", "the environment, likewise"),
+    "unit": Column("string", "what budgets count: labels or money"),
+    "seed": Column("int64", "of the world"),
+    "budget": Column("int64", "labels or money that could be spent"),
+    "gap": Column("double", "suboptimality on held-out prompts, reward units"),
+    "spent": Column("double", "labels or money that were, mean over seeds"),
+}
+"""The columns of :func:`rows`: one row for each gap of an entry."""
+
+ENTRIES: Columns = {
+    "board": Column("string", "name of the board"),
+    "rank": Column("int64", "1 + the designs in better tie groups; null where not ranked"),
+    "tied": Column("bool", "whether another design has the same rank"),
+    "slug": Column("string", "name of the entry's file"),
+    "design": Column("string", "the design, with the parameters that are not defaults"),
+    "family": Column("string", "what kind of rule it is"),
+    "division": Column("string", "closed, or open where the entry changes the environments"),
+    "changes": Column("string", "what an open entry changes, as JSON"),
+    "control": Column("bool", "whether it is shown and never ranked"),
+    "level": Column("string", "what is known of the figures: claimed, recomputed or reproduced"),
+    "savings": Column("double", "label or money savings over the reference, geometric mean"),
+    "savings_low": Column("double", "lower end of its 95 % interval"),
+    "savings_high": Column("double", "upper end"),
+    "censored": Column("string", "above or below, where savings are beyond what was measured"),
+    "aulc": Column("double", "area under the learning curve over the reference's; less is better"),
+    "aulc_low": Column("double", "lower end of its 95 % interval"),
+    "aulc_high": Column("double", "upper end"),
+    "worst": Column("string", "the environment of least savings"),
+    "worst_savings": Column("double", "label or money savings there"),
+    "seconds": Column("double", "mean time of the design's own work, an episode"),
+    "memory": Column("int64", "most memory that its work took, bytes"),
+    "author": Column("string", "a person or a group"),
+    "link": Column("string", "where to read more"),
+    "date": Column("date32", "when it was submitted"),
+    "machine": Column("string", "what it was run on"),
+    "commit": Column("string", "of the checkout that it was run from"),
+    "bundle": Column("string", "SHA-256 of the bundle with its pairs"),
+}
+"""The columns of :func:`standing_rows`: one row for each entry of a board."""
+
+
+def rows(entries: Iterable[BoardEntry]) -> Table:
+    """Every gap of the entries, one a row, in the order of entries, environments, seeds, budgets.
+
+    Args:
+        entries: of one board or of several.
+
+    Returns:
+        A table of the columns :data:`CURVES`.
+
+    Raises:
+        InvalidParameter: If pyarrow is not installed.
+    """
+    parts = [_curve(entry, curve) for entry in entries for curve in entry.curves]
+    return joined(CURVES, parts)
+
+
+def standing_rows(board: Board, entries: Sequence[BoardEntry]) -> Table:
+    """The standings of a board, one design a row, in their order.
+
+    Args:
+        board: the board.
+        entries: its entries. Without the reference's there are no standings, and the figures that
+            come from them are null.
+
+    Returns:
+        A table of the columns :data:`ENTRIES`.
+
+    Raises:
+        InvalidParameter: If pyarrow is not installed.
+    """
+    found = standings(board, entries)
+    placed = [_placed(board, standing) for standing in (*found.closed, *found.open)]
+    return from_rows(ENTRIES, placed or [_entered(board, entry) for entry in entries])
+
+
+def standings_markdown(found: Standings) -> str:
+    """The standings as tables of GitHub's Markdown, one for each division that has entries."""
+    blocks = []
+    for division, placed in (("Closed", found.closed), ("Open", found.open)):
+        if placed:
+            lines = [
+                f"**{division} division of {found.board.name}**",
+                "",
+                "| | design | labels saved | curve over the reference's | worst | select | level |",
+                "|---|---|---|---|---|---|---|",
+                *(_markdown_row(found.board, standing) for standing in placed),
+            ]
+            blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n" * bool(blocks)
+
+
+def rank_text(rank: int | None, tied: bool, *, control: bool = False) -> str:
+    """A rank, with ``=`` where others have it: ``"3="``; a word or a dash where there is none."""
+    return ("control" if control else "–") if rank is None else f"{rank}{'=' * tied}"
+
+
+def code_span(text: str) -> str:
+    """Text in a cell of a Markdown table as code, in which nothing in it is mark-up or a mention.
+
+    Args:
+        text: on one line.
+    """
+    if not re.search(r"[|`\\]", text):
+        return f"`{text}`"
+    # These end a cell or a code span, and not every reader knows the same way to escape them.
+    letters = (c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in text)
+    return f"<code>{''.join(letters)}</code>"
+
+
+def to_parquet(table: Table) -> bytes:
+    """A table as a Parquet file; the same bytes for the same table."""
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()
+
+
+def to_json(table: Table) -> bytes:
+    """A table as JSON, a list of objects; numbers that JSON does not have are null."""
+    lines = ",\n".join(
+        json.dumps(finite(row), ensure_ascii=False, default=_plain) for row in _each(table)
+    )
+    return f"[\n{lines}\n]\n".encode() if lines else b"[]\n"
+
+
+def to_csv(table: Table) -> bytes:
+    """A table as CSV with a line of headings (RFC 4180); what is null is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(table.column_names)
+    writer.writerows([_csv(value) for value in row.values()] for row in _each(table))
+    return file.getvalue().encode()
+
+
+WRITERS: Mapping[str, Callable[[Table], bytes]] = {
+    "parquet": to_parquet,
+    "csv": to_csv,
+    "json": to_json,
+}
+"""What writes a table, by the name of the form."""
+
+
+def finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def schema(columns: Columns) -> Any:
+    """The columns as a :class:`pyarrow.Schema`."""
+    pa = arrow()
+    return pa.schema([(name, pa.type_for_alias(column.type)) for name, column in columns.items()])
+
+
+def from_rows(columns: Columns, found: Sequence[Mapping[str, Any]]) -> Table:
+    """A table from its rows."""
+    return arrow().Table.from_pylist([dict(row) for row in found], schema=schema(columns))
+
+
+def joined(columns: Columns, parts: Sequence[Mapping[str, Any]]) -> Table:
+    """A table from parts of it, each a mapping of column to values, one value for all rows or each.
+
+    Args:
+        columns: of the table.
+        parts: numpy arrays of one length ``(n,)``, at least one in a part, and single values. NaN
+            becomes null.
+    """
+    pa, wanted = arrow(), schema(columns)
+    tables = []
+    for part in parts:
+        n = next(len(values) for values in part.values() if isinstance(values, np.ndarray))
+        arrays = []
+        for field in wanted:
+            values = part[field.name]
+            if isinstance(values, np.ndarray):
+                arrays.append(pa.array(values, field.type, from_pandas=True))
+            else:
+                arrays.append(pa.repeat(pa.scalar(values, field.type), n))
+        tables.append(pa.Table.from_arrays(arrays, schema=wanted))
+    return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def arrow() -> Any:
+    """The package pyarrow.
+
+    Raises:
+        InvalidParameter: If it is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise InvalidParameter(
+            "tables need pyarrow, which is not installed: pip install 'pairbench[site]'."
+        ) from error
+    return pyarrow
+
+
+def _curve(entry: BoardEntry, curve: Curve) -> dict[str, Any]:
+    seeds, marks = len(curve.seeds), len(curve.budgets)
+    return {
+        "board": entry.board,
+        "slug": entry.design.slug,
+        "design": entry.design.label,
+        "division": entry.division,
+        "environment": curve.environment,
+        "unit": curve.unit,
+        "seed": np.repeat(np.array(curve.seeds), marks),
+        "budget": np.tile(np.array(curve.budgets), seeds),
+        "gap": np.array(curve.gaps, dtype=np.float64).reshape(-1),
+        "spent": np.tile(np.array(curve.spent, dtype=np.float64), seeds),
+    }
+
+
+def _entered(board: Board, entry: BoardEntry) -> dict[str, Any]:
+    """What an entry says of itself."""
+    return {
+        "board": entry.board,
+        "slug": entry.design.slug,
+        "design": entry.design.label,
+        "family": entry.design.family,
+        "division": entry.division,
+        "changes": json.dumps(entry.changes, sort_keys=True, ensure_ascii=False),
+        "control": is_control(board, entry),
+        "level": entry.level,
+        "author": entry.author,
+        "link": entry.link,
+        "date": entry.date,
+        "machine": entry.machine,
+        "commit": entry.commit,
+        "bundle": entry.bundle,
+    }
+
+
+def _placed(board: Board, standing: Standing) -> dict[str, Any]:
+    """The same with what the standings say of it."""
+    return {
+        **_entered(board, standing.entry),
+        "rank": standing.rank,
+        "tied": standing.tied,
+        **_interval("savings", standing.savings),
+        "censored": standing.savings.censored,
+        **_interval("aulc", standing.aulc),
+        "worst": standing.worst.environment,
+        "worst_savings": standing.worst.savings.value,
+        "seconds": standing.seconds,
+        "memory": standing.memory,
+    }
+
+
+def _interval(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _markdown_row(board: Board, standing: Standing) -> str:
+    entry, aulc = standing.entry, standing.aulc
+    span = f" ({aulc.low:.2f} to {aulc.high:.2f})" if aulc.low != aulc.high else ""
+    told = [
+        rank_text(standing.rank, standing.tied, control=is_control(board, entry)),
+        code_span(entry.design.label),
+        savings_text(standing.savings),
+        f"{aulc.value:.2f}{span}",
+        f"{savings_text(standing.worst.savings)} on {code_span(standing.worst.environment)}",
+        f"{standing.seconds:.2f} s",
+        entry.level,
+    ]
+    return f"| {' | '.join(told)} |"
+
+
+def _each(table: Table) -> Iterable[dict[str, Any]]:
+    for batch in table.to_batches():
+        yield from batch.to_pylist()
+
+
+def _csv(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(finite(value), ensure_ascii=False, default=_plain)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a value of another type: a number for a sum of integers, a text else."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
