@@ -63,6 +63,8 @@ class TinyLM(Environment):
     - ``pretraining``: steps of the reference's supervised training.
     """
 
+    written_by_models = True
+
     prompts: int = 100
     held_out_prompts: int = 64
     completions: int = 16

@@ -126,6 +126,8 @@ class GeneratedPool(Environment):
             16 prompts and all other sizes as small; nothing is downloaded.
     """
 
+    written_by_models = True
+
     fields: ClassVar[tuple[str, ...]]
     """What a text of the data may be called."""
 

@@ -219,6 +219,9 @@ class Environment(ABC):
     budgets: ClassVar[tuple[int, ...]] = (50, 100, 200, 400, 800)
     """The default schedule: cumulative budgets at which a policy is scored."""
 
+    written_by_models: ClassVar[bool] = False
+    """Whether language models make the world, so that drawing one takes long, or a GPU."""
+
     @abstractmethod
     def world(self, seed: int) -> World:
         """Draw a world; the same one for the same seed, on any machine."""

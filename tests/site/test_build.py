@@ -1,0 +1,256 @@
+"""Whole sites."""
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from pairbench import play, run
+from pairbench.boards import board_names, load_board
+from pairbench.errors import FileThere, InvalidParameter
+from pairbench.registry import design_spec
+from pairbench.site import Built, build_site, serve_site
+from pairbench.site.build import MARK, environment_slug
+from pairbench.submission.collection import load_entries
+from pairbench.submission.submit import make_submission
+from tests.site.made import BUDGETS, ENVIRONMENTS, enter, fill, make_board, make_entry
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("boards")
+    fill(made, make_board(made, "full-v1"), 4)
+    make_board(made, "empty-v1", ["pairbench/AlpacaEval57-v1", "pairbench/TinyLM-v1"])
+    waiting = make_board(made, "waiting-v1", ENVIRONMENTS[:1])
+    enter(made, waiting, make_entry(waiting, "early", 2.0))
+    make_board(made, "study", published=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def built(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build_site(tmp_path_factory.mktemp("pages") / "out", root)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+class Links(HTMLParser):
+    """The addresses and the ids of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.addresses += [given[k] or "" for k in ("href", "src") if k in given]
+        self.ids += [given["id"] or ""] if "id" in given else []
+
+
+def test_there_is_a_page_for_each_board_design_and_environment(built: Built) -> None:
+    boards = {
+        f"boards/{name}{kind}.html"
+        for name in ("full-v1", "empty-v1", "waiting-v1")
+        for kind in ("", ".compare")
+    }
+    designs = {"uniform", "first-two", "opened", "greedy-0", "leverage-1", "duel-2", "spread-3"}
+    slugs = {environment_slug(e) for e in ENVIRONMENTS} | {"alpacaeval57-v1", "tinylm-v1"}
+    assert set(built.pages) == {
+        "index.html",
+        *boards,
+        *(f"designs/{slug}.html" for slug in designs),
+        *(f"environments/{slug}.html" for slug in slugs),
+    }
+
+
+def test_what_was_built_is_what_lies_there(built: Built) -> None:
+    files = contents(built.folder)
+    assert built.files == len(files)
+    assert built.bytes == sum(map(len, files.values())) - len(files[MARK])
+    static = sum(
+        len(files[f"static/{name}"])
+        for name in ("icon.svg", "site.css", "site.js", "vega.js", "charts.js")
+    )
+    assert built.heaviest == "boards/full-v1.html"
+    assert built.heaviest_bytes == len(files[built.heaviest]) + static
+
+
+def test_every_link_leads_somewhere_and_no_id_stands_twice(built: Built) -> None:
+    pages = {name: Links((built.folder / name).read_text()) for name in built.pages}
+    for name, page in pages.items():
+        assert len(page.ids) == len(set(page.ids)), name
+        for address in page.addresses:
+            if address.startswith("https://example.org/"):
+                continue
+            path, _, anchor = urllib.parse.unquote(address).partition("#")
+            target = (built.folder / name).parent / path if path else built.folder / name
+            assert target.resolve().is_file(), f"{name}: {address}"
+            inside = str(target.resolve().relative_to(built.folder.resolve()))
+            if anchor and ".compare." not in inside:
+                assert anchor in pages[inside].ids, f"{name}: {address}"
+
+
+def test_no_page_names_another_host_but_in_links_and_all_forbid_it(built: Built) -> None:
+    for name in built.pages:
+        text = (built.folder / name).read_text()
+        assert text.count("Content-Security-Policy") == 1
+        assert "default-src 'none'" in text
+        assert not re.search(r'(?:src|href)="(?:https?:)?//(?!example\.org)', text)
+        assert not re.search(r"<[^>]* (?:on\w+|style)=", text), name
+
+
+def test_all_cells_of_a_design_can_be_taken_away(built: Built, root: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for entry in load_entries("full-v1", root):
+        stem = built.folder / "cells" / "full-v1" / entry.design.slug
+        told = json.loads(stem.with_suffix(".json").read_text())
+        assert told == parquet.read_table(stem.with_suffix(".parquet")).to_pylist()
+        expected = {
+            (curve.environment, seed, budget): gap
+            for curve in entry.curves
+            for seed, gaps in zip(curve.seeds, curve.gaps, strict=True)
+            for budget, gap in zip(curve.budgets, gaps, strict=True)
+        }
+        assert {(r["environment"], r["seed"], r["budget"]): r["gap"] for r in told} == expected
+        assert len(told) == len(expected)
+
+
+def test_the_same_boards_give_the_same_bytes(built: Built, root: Path, tmp_path: Path) -> None:
+    again = build_site(tmp_path / "again", root)
+    assert contents(again.folder) == contents(built.folder)
+
+
+def test_pages_of_an_earlier_build_are_replaced_and_nothing_else_is(
+    root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    alone = make_board(tmp_path / "boards", "alone-v1")
+    fill(tmp_path / "boards", alone, 1)
+    build_site(out, tmp_path / "boards")
+    assert (out / "designs" / "greedy-0.html").is_file()
+    (tmp_path / "boards" / "alone-v1" / "entries" / "greedy-0.json").unlink()
+    build_site(out, tmp_path / "boards")
+    assert not (out / "designs" / "greedy-0.html").exists()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("ten years of work")
+    for taken in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.txt"):
+        with pytest.raises(FileThere, match="holds no pages"):
+            build_site(taken, root)
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "ten years of work"
+
+
+def test_boards_that_wait_say_what_for_and_how_to_submit(built: Built) -> None:
+    for name, waits in (
+        ("empty-v1", "waits for its first entry"),
+        ("waiting-v1", "1 entry waits for the reference"),
+    ):
+        text = (built.folder / f"boards/{name}.html").read_text()
+        assert waits in text
+        assert f"pairbench submit {name}" in text
+        assert "static/vega.js" not in text
+
+
+def test_a_page_says_why_a_pool_is_not_drawn(built: Built, data_folder: Path) -> None:
+    del data_folder  # empty
+    missing = (built.folder / "environments/alpacaeval57-v1.html").read_text()
+    assert "pairbench data import alpaca-eval" in missing
+    written = (built.folder / "environments/tinylm-v1.html").read_text()
+    assert "A language model writes the completions" in written
+    assert (built.folder / "environments/isotropic-v1.html").read_text().count("<circle") == 48
+
+
+def test_environment_pages_have_the_docstring_and_the_parameters(built: Built) -> None:
+    text = (built.folder / "environments/nearduplicates-v1.html").read_text()
+    assert "<strong>What this diagnoses.</strong>" in text
+    assert "<strong>Known optimum.</strong>" in text
+    row = re.search(r"<tr class=\"lead\">.*?</tr>", text, re.DOTALL)
+    assert row is not None
+    assert "duplicates" in row[0]
+    assert "0.8" in row[0]
+    assert "collapse onto one mode" in row[0]
+
+
+def test_a_built_in_design_tells_of_itself_if_it_is_that_very_file(tmp_path: Path) -> None:
+    board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:1])
+    source = design_spec("greedy-d").source
+    for slug, digest in (("uniform", "ab" * 32), ("greedy-d", source), ("greedy-i", "ab" * 32)):
+        entry = make_entry(board, slug, 1.0 if slug == "uniform" else 2.0, source=digest)
+        enter(tmp_path / "boards", board, entry)
+    out = build_site(tmp_path / "out", tmp_path / "boards").folder
+    assert "In its own words" in (out / "designs/greedy-d.html").read_text()
+    assert "In its own words" not in (out / "designs/greedy-i.html").read_text()
+
+
+def test_the_boards_that_ship_have_pages(tmp_path: Path) -> None:
+    built = build_site(tmp_path / "out")
+    assert load_board("synthetic-v1").published is not None
+    assert "boards/synthetic-v1.html" in built.pages
+    assert built.heaviest_bytes < 1_500_000
+
+
+def test_no_two_environments_of_the_boards_share_an_address() -> None:
+    specs = {e.spec for name in board_names() for e in load_board(name).environments}
+    assert len({environment_slug(spec) for spec in specs}) == len(specs)
+
+
+def test_a_folder_of_pages_is_served(built: Built) -> None:
+    server = serve_site(built.folder, 0)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_address[1]}/boards/full-v1.html"
+        with urllib.request.urlopen(address) as answer:
+            assert answer.read() == (built.folder / "boards/full-v1.html").read_bytes()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_another_folder_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match="holds no pages"):
+        serve_site(tmp_path, 0)
+
+
+def test_the_charts_library_is_shipped_with_its_notice() -> None:
+    static = resources.files("pairbench.site").joinpath("static")
+    head = static.joinpath("vega.js").read_text(encoding="utf-8")[:100]
+    notice = static.joinpath("NOTICE").read_text(encoding="utf-8")
+    named = re.findall(r"(vega[a-z-]*) (\d+\.\d+\.\d+)", head)
+    assert len(named) == 3
+    for package, version in named:
+        assert re.search(rf"^{package} {re.escape(version)}", notice, re.MULTILINE)
+    assert "University of Washington Interactive Data Lab" in notice
+
+
+def test_a_run_of_a_board_becomes_pages(tmp_path: Path) -> None:
+    world = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
+    board = make_board(tmp_path / "boards", environments=[world], seeds=2)
+    run(board.run_spec("greedy-d"), tmp_path / "run", jobs=1)
+    for design in ("uniform", "greedy-d"):
+        made = make_submission(
+            board, tmp_path / "run", design, author="Someone", link="https://example.org"
+        )
+        enter(tmp_path / "boards", board, made.entry)
+    out = build_site(tmp_path / "out", tmp_path / "boards").folder
+    assert "In its own words" in (out / "designs/greedy-d.html").read_text()
+    page = (out / "boards/small-v1.html").read_text()
+    assert {"greedy-d", "uniform"} <= set(re.findall(r"<a [^>]*>([^<]+)</a></th>", page))
+    told = json.loads((out / "cells/small-v1/greedy-d.json").read_text())
+    episode = play(world, "greedy-d", seed=100, budgets=BUDGETS)
+    played = {round_.budget: round_.score.gap for round_ in episode.rounds}
+    shown = {row["budget"]: row["gap"] for row in told if row["seed"] == 100}
+    assert shown == pytest.approx(played, rel=1e-5)
