@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-Boards = Annotated[
-    Path | None,
-    typer.Option(help="Folder of boards. [default: those that ship with pairbench]"),
-]
+from pairbench.cli_boards import Boards
+
 Out = Annotated[Path | None, typer.Option(help="File to write. [default: standard output]")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON, a list of objects.")]

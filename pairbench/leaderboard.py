@@ -10,7 +10,7 @@ import numpy as np
 from pairbench.bibtex import bibtex
 from pairbench.boards import Board, board_names, load_board
 from pairbench.errors import InvalidParameter
-from pairbench.report import savings_text
+from pairbench.report import finite, savings_text
 from pairbench.standings import Standing, is_control, standings
 from pairbench.stats import Estimate
 from pairbench.submission.collection import load_entries
@@ -18,7 +18,6 @@ from pairbench.submission.entry import BoardEntry, read_entry
 from pairbench.tables import (
     WRITERS,
     code_span,
-    finite,
     rank_text,
     rows,
     standing_rows,

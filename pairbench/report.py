@@ -137,7 +137,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON; infinite interval ends are null."""
-        return json.dumps(_finite(asdict(self)), indent=1, ensure_ascii=False)
+        return json.dumps(finite(asdict(self)), indent=1, ensure_ascii=False)
 
 
 def load_report(folder: str | Path) -> Report:
@@ -374,10 +374,10 @@ def _longest(records: Sequence[Record]) -> list[Record]:
     return sorted(records, key=lambda record: len(record["cell"]["budgets"]))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same with null for numbers that JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -17,7 +17,7 @@ import numpy as np
 
 from pairbench.boards import Board
 from pairbench.errors import InvalidParameter
-from pairbench.report import savings_text
+from pairbench.report import finite, savings_text
 from pairbench.standings import Standing, Standings, is_control, standings
 from pairbench.stats import Estimate
 from pairbench.submission.entry import BoardEntry, Curve
@@ -167,10 +167,27 @@ def to_parquet(table: Table) -> bytes:
 
 def to_json(table: Table) -> bytes:
     """A table as JSON, a list of objects; numbers that JSON does not have are null."""
-    lines = ",\n".join(
-        json.dumps(finite(row), ensure_ascii=False, default=_plain) for row in _each(table)
-    )
+    # Column by column, in which the same texts come again and again.
+    columns = [
+        _encoded(name, column.to_pylist())
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    lines = ",\n".join(f"{{{', '.join(row)}}}" for row in zip(*columns, strict=True))
     return f"[\n{lines}\n]\n".encode() if lines else b"[]\n"
+
+
+def _encoded(name: str, values: Sequence[Any]) -> list[str]:
+    """``"name": value`` for each value of a column."""
+    key, known = json.dumps(name, ensure_ascii=False), dict[str, str]()
+
+    def text(value: Any) -> str:
+        if not isinstance(value, str):
+            return f"{key}: {json.dumps(finite(value), ensure_ascii=False, default=_plain)}"
+        if value not in known:
+            known[value] = f"{key}: {json.dumps(value, ensure_ascii=False)}"
+        return known[value]
+
+    return [text(value) for value in values]
 
 
 def to_csv(table: Table) -> bytes:
@@ -188,15 +205,6 @@ WRITERS: Mapping[str, Callable[[Table], bytes]] = {
     "json": to_json,
 }
 """What writes a table, by the name of the form."""
-
-
-def finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def schema(columns: Columns) -> Any:

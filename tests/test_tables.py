@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pairbench.boards import load_board
-from pairbench.report import savings_text
+from pairbench.report import finite, savings_text
 from pairbench.standings import standings
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import BoardEntry
@@ -26,7 +26,6 @@ from pairbench.tables import (
     CURVES,
     ENTRIES,
     code_span,
-    finite,
     rank_text,
     rows,
     schema,

@@ -24,12 +24,12 @@ from pairbench.registry import (
     parsed,
 )
 from pairbench.site import charts, words
-from pairbench.site.cells import gaps_script, rows_json
+from pairbench.site.cells import gaps_script
 from pairbench.standings import Standing, Standings, standings
 from pairbench.stats import LEVEL
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import LEVELS, BoardEntry
-from pairbench.tables import rows, to_parquet
+from pairbench.tables import rows, to_json, to_parquet
 from pairbench.world import Environment
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _files(boards: Sequence[BoardPage]) -> Iterator[tuple[str, bytes]]:
         yield f"boards/{name}.compare.html", render("compare.html", "../", shown=shown)
         for entry in shown.entries:
             table, stem = rows([entry]), f"cells/{name}/{entry.design.slug}"
-            yield f"{stem}.json", rows_json(table)
+            yield f"{stem}.json", to_json(table)
             yield f"{stem}.parquet", to_parquet(table)
             yield f"{stem}.js", gaps_script(entry)
     for slug, on in _by_design(boards).items():

@@ -38,9 +38,9 @@ def drawn(noted: Noted) -> None:
 
 
 def column(noted: Noted, table: str, number: int) -> list[str]:
-    """The visible texts of a column."""
+    """The visible texts of a column, without what stands small below or beside them."""
     cells = noted.page.locator(f"#{table} tbody tr:visible > :nth-child({number})")
-    return [text.strip() for text in cells.all_inner_texts()]
+    return [text.split("\n")[0].strip() for text in cells.all_inner_texts()]
 
 
 def values(noted: Noted, table: str, number: int) -> list[float]:
@@ -120,7 +120,7 @@ def test_sorting_by_rank_gives_the_first_order_back(open_page: Open) -> None:
     first = column(noted, "closed", 2)
     for head in ("Design", "Rank"):
         noted.page.locator("#closed thead th", has_text=head).get_by_role("button").click()
-    ranks = [int(rank.rstrip("=")) for rank in column(noted, "closed", 1)]
+    ranks = [int(rank.split()[0].rstrip("=")) for rank in column(noted, "closed", 1)]
     assert ranks == sorted(ranks)
     assert set(column(noted, "closed", 2)) == set(first)
 
@@ -270,7 +270,7 @@ def test_what_strangers_write_is_text_and_nothing_else(open_page: Open, name: st
 
 def test_links_of_strangers_pass_nothing_on(open_page: Open) -> None:
     noted = open_page(BOARD)
-    link = noted.page.locator("#closed td a[href^=http]").first
+    link = noted.page.locator("#closed .by a[href^=http]").first
     assert link.get_attribute("rel") == "noopener nofollow"
 
 

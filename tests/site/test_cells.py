@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pairbench.site.cells import gaps_script, rows_json
+from pairbench.site.cells import gaps_script
 from pairbench.submission.entry import BoardEntry
-from pairbench.tables import rows, to_json
 from tests.site.made import make_board, make_entry
 
 
@@ -26,10 +25,3 @@ def test_the_compare_pages_script_hands_over_the_gaps(entry: BoardEntry) -> None
     told = json.loads(text.removeprefix(start).removesuffix(end))
     assert (told["slug"], told["name"]) == ("uniform", "</script>\u2028")
     assert [tuple(map(tuple, c["gaps"])) for c in told["curves"]] == [c.gaps for c in entry.curves]
-
-
-def test_rows_are_the_json_of_tables(entry: BoardEntry) -> None:
-    pytest.importorskip("pyarrow")
-    design = entry.design.model_copy(update={"label": 'σ "quoted" \\'})
-    table = rows([entry.model_copy(update={"design": design})])
-    assert rows_json(table) == to_json(table)
