@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pairbench import cli_boards, cli_tables
+
 if TYPE_CHECKING:
     from pairbench.report import Report
 
@@ -23,6 +25,17 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 
 pool_app = typer.Typer(help="Make pools of completions.")
 app.add_typer(pool_app, name="pool", no_args_is_help=True)
+
+leaderboard_app = typer.Typer(help="Look at boards, compare them, take them elsewhere.")
+app.add_typer(leaderboard_app, name="leaderboard", no_args_is_help=True)
+leaderboard_app.command("show")(cli_boards.show_board_command)
+leaderboard_app.command("diff")(cli_tables.diff_command)
+leaderboard_app.command("export")(cli_tables.export_board_command)
+
+site_app = typer.Typer(help="Make the pages of the boards.")
+app.add_typer(site_app, name="site", no_args_is_help=True)
+site_app.command("build")(cli_boards.site_build_command)
+site_app.command("serve")(cli_boards.site_serve_command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
@@ -334,6 +347,11 @@ def show_command(
         say_json(record)
     else:
         print_cell(record, path)
+
+
+app.command("submit")(cli_boards.submit_command)
+app.command("verify")(cli_boards.verify_command)
+app.command("query")(cli_tables.query_command)
 
 
 @app.command("select")

@@ -71,6 +71,14 @@ class InvalidSubmission(PairbenchError, ValueError):
     """An entry or a bundle that is not what it must be, or a run that cannot be submitted."""
 
 
+class NoSandbox(PairbenchError):
+    """Designs cannot be isolated on this machine."""
+
+
+class DesignFailed(PairbenchError):
+    """A design that raised, hung, or ended its process where it was run in isolation."""
+
+
 class RunError(PairbenchError):
     """A run that cannot start or a run folder that cannot be read."""
 

@@ -36,18 +36,41 @@ LEVELS = {
 """What is known of an entry's figures, from least to most."""
 
 
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Characters that count as printable, and show nothing."""
+_TOGETHER = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"), "CJK")
+
+
 def _plain(text: str) -> str:
-    """A name that looks like what it is: NFKC, printable, on one line."""
-    if unicodedata.normalize("NFKC", text) != text or not text.isprintable():
+    """A name that looks like what it is: NFKC, printable, on one line, each word of one script."""
+    if unicodedata.normalize("NFKC", text) != text or not _shown(text):
         raise ValueError("expected printable text on one line, in Unicode's form NFKC")
+    if "<" in text or ">" in text:
+        raise ValueError("expected a name without < and >")
+    return _one_script(text)
+
+
+def _one_script(text: str) -> str:
+    """Text in which no letter passes for that of another script."""
+    for word in re.findall(r"[^\W\d_]+", text):
+        scripts = {unicodedata.name(letter, "?").split()[0] for letter in word}
+        if len({_TOGETHER.get(script, script) for script in scripts}) > 1:
+            raise ValueError(f"expected the letters of one script in a word, got {word!r}")
     return text
 
 
 def _prose(text: str) -> str:
     """Text that may hold σ² and ½, but nothing that hides."""
-    if unicodedata.normalize("NFC", text) != text or not text.isprintable():
+    if unicodedata.normalize("NFC", text) != text or not _shown(text):
         raise ValueError("expected printable text on one line, in Unicode's form NFC")
     return text
+
+
+def _shown(text: str) -> bool:
+    """Whether all of it can be seen, on one line."""
+    return text.isprintable() and not _INVISIBLE.search(text)
 
 
 def _link(text: str) -> str:
@@ -66,6 +89,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max
 """A name that is part of a file's: small ASCII letters, digits, single hyphens."""
 Plain = Annotated[str, AfterValidator(_plain), StringConstraints(min_length=1, max_length=200)]
 Prose = Annotated[str, AfterValidator(_prose), StringConstraints(max_length=2000)]
+Label = Annotated[Prose, AfterValidator(_one_script), StringConstraints(min_length=1)]
 Link = Annotated[str, AfterValidator(_link), StringConstraints(max_length=300)]
 Gap = Annotated[float, Field(ge=0)]
 
@@ -96,7 +120,7 @@ class SubmittedDesign(Strict):
     name: Plain
     params: dict[str, JsonValue]
     source: Digest
-    label: Annotated[Prose, StringConstraints(min_length=1)]
+    label: Label
     slug: Slug
     control: bool = False
     deterministic: bool = True

@@ -11,7 +11,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def parsed_json(data: bytes, name: str) -> Any:
-    """The value of a JSON text: UTF-8, no key twice, no NaN, no number beyond float64.
+    """The value of a JSON text: UTF-8, no key twice, no NaN, no number beyond float64 or 2⁵³.
 
     Args:
         data: the text.
@@ -63,9 +63,10 @@ def _finite(text: str) -> float:
 
 
 def _short(text: str) -> int:
-    if len(text) > 20:
-        raise ValueError(f"{text[:20]}… is too large a number")
-    return int(text)
+    # Beyond 2⁵³ readers of JSON disagree on what a number is, and there is no canonical form.
+    if len(text) > 20 or not -(2**53) < (value := int(text)) < 2**53:
+        raise ValueError(f"{text[:20]}{'…' * (len(text) > 20)} is too large a number")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from pairbench.site import serve_site
 from tests.browser.conftest import INJECTION, Noted, Open
 from tests.site.made import ENVIRONMENTS
 
+pytestmark = pytest.mark.slow  # half a minute, most of it Chromium's
+
 BOARD, COMPARE = "boards/full-v1.html", "boards/full-v1.compare.html"
 PAGES = (
     "index.html",

@@ -1,0 +1,40 @@
+"""docs/boards.py fills a board, and leaves out what is there."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairbench.submission.collection import load_entries
+from tests.small_board import NAME, played, small_board
+
+
+@pytest.fixture
+def fill(root: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("boards_page", root / "docs" / "boards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_a_board_is_filled_once(
+    fill: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = tmp_path / "boards"
+    run = played(small_board(boards), tmp_path / "run", ["first-two", "leverage"])
+    arguments = [NAME, "--run", str(run), "--boards", str(boards), "--jobs", "1"]
+    arguments += ["--level", "recomputed"]
+    assert fill([*arguments, "uniform"]) == 0
+    assert [line.split(" in ")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "uniform: recomputed"
+    ]
+    assert fill(arguments) == 0
+    told = capsys.readouterr().out
+    assert "uniform" not in told
+    assert "leverage: recomputed" in told
+    entries = load_entries(NAME, boards)
+    assert [entry.design.label for entry in entries] == ["first-two", "leverage", "uniform"]
+    assert {entry.level for entry in entries} == {"recomputed"}

@@ -1,0 +1,126 @@
+"""The commands of boards: an entry is made of a run, verified, shown, and put on pages."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pairbench.cli import app
+from pairbench.errors import FileThere, InvalidSubmission
+from pairbench.submission.collection import load_entries
+from pairbench.submission.entry import read_entry
+from tests.small_board import NAME, played, small_board
+
+WHO = ("--author", "Ada Lovelace", "--link", "https://example.org")
+sandboxed = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of boards, and that of a run of one of them."""
+    folder = tmp_path_factory.mktemp("boards")
+    board = small_board(folder / "leaderboards")
+    return folder / "leaderboards", played(board, folder / "run", ["leverage", "first-two"])
+
+
+def given(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def submit(places: tuple[Path, Path], design: str, out: Path, *more: str | Path) -> Result:
+    root, run = places
+    return given(
+        "submit", NAME, run, "--design", design, *WHO, "--boards", root, "--out", out, *more
+    )
+
+
+def test_a_dry_run_says_what_would_be_sent_and_writes_nothing(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = submit(places, "leverage", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0
+    for part in ("leverage on small-v1", "closed", "Ada Lovelace", "8 cells", "leverage.json"):
+        assert part in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@sandboxed
+def test_an_entry_is_submitted_signed_verified_shown_and_put_on_pages(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root, out = shutil.copytree(places[0], tmp_path / "leaderboards"), tmp_path / "leaderboards"
+    key = tmp_path / "key"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(command, check=True)
+    assert f"{NAME} has no entry of 'uniform' yet" in " ".join(
+        given("leaderboard", "show", NAME, "--boards", root).stdout.split()
+    )
+    assert submit(places, "uniform", out).exit_code == 0
+    signed = submit(places, "leverage", out, "--sign", key)
+    assert "next: pairbench verify" in signed.stdout
+    entries = root / NAME / "entries"
+    assert {file.name for file in entries.iterdir()} == {
+        *("leverage.json", "leverage.bundle", "leverage.bundle.sig"),
+        *("uniform.json", "uniform.bundle"),
+    }
+    bundle = entries / "leverage.bundle"
+    done = given("verify", bundle, "--boards", root, "--record", "--jobs", "1")
+    assert done.exit_code == 0, done.stdout
+    for part in ("signed by SHA256:", "recomputed  8 cells", "level: reproduced", "fresh seeds"):
+        assert part in done.stdout
+    (one,) = (entry for entry in load_entries(NAME, root) if entry.design.name == "leverage")
+    assert one.level == "reproduced"
+    shown = given("leaderboard", "show", NAME, "--boards", root).stdout
+    assert "leverage" in shown
+    assert "reproduced" in shown
+    assert "claimed" in shown
+    built = given("site", "build", "--boards", root, "--out", tmp_path / "site")
+    assert built.exit_code == 0, built.stdout
+    assert (tmp_path / "site" / "index.html").is_file()
+
+
+def test_an_entry_that_is_there_is_not_overwritten(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    assert submit(places, "leverage", tmp_path).exit_code == 0
+    before = (tmp_path / NAME / "entries" / "leverage.json").read_bytes()
+    assert isinstance(submit(places, "leverage", tmp_path).exception, FileThere)
+    assert submit(places, "leverage", tmp_path, "--force").exit_code == 0
+    assert read_entry(before, "before.json").design.name == "leverage"
+
+
+def test_what_was_edited_is_not_verified_and_nothing_is_recorded(
+    places: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root, _ = places
+    assert submit(places, "leverage", tmp_path).exit_code == 0
+    entries = tmp_path / NAME / "entries"
+    content = json.loads((entries / "leverage.json").read_bytes())
+    content["curves"][0]["gaps"][0][0] /= 2
+    (entries / "leverage.json").write_text(json.dumps(content))
+    before = (entries / "leverage.json").read_bytes()
+    verify = ("verify", entries / "leverage.bundle", "--boards", root, "--level", "recomputed")
+    assert isinstance(given(*verify, "--record").exception, InvalidSubmission)
+    assert (entries / "leverage.json").read_bytes() == before
+    # Without the entry, the bundle is what it was.
+    (entries / "leverage.json").unlink()
+    done = given(*verify, "--json")
+    assert done.exit_code == 0, done.stdout
+    assert json.loads(done.stdout)["level"] == "recomputed"
+    for missing in ((*verify, "--record"), ("verify", tmp_path / "no.bundle", "--boards", root)):
+        assert isinstance(given(*missing).exception, InvalidSubmission)
+
+
+def test_a_board_is_run_in_part_and_with_changes(tmp_path: Path) -> None:
+    board = ("synthetic-v1", "--testing", "--design", "first-two", "--jobs", "1")
+    done = given("run", *board, "--change", "ridge=0.5", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.stdout
+    assert "ridge=0.5" in done.stdout
+    assert "12 cells" in done.stdout
+    for wrong in (("--change", "dim=3"), ("--change", "ridge")):
+        assert given("run", *board, *wrong, "--out", tmp_path / "other").exit_code != 0
+    alone = given("run", "--env", "PowerLaw-v1", "--testing", "--out", tmp_path / "other")
+    assert "are for boards" in str(alone.exception)
