@@ -27,7 +27,9 @@ def refreshed(root: Path, tmp_path: Path) -> Callable[[str], str]:
     return page
 
 
-@pytest.mark.parametrize("page", ["annotation.md", "query.md"])
+@pytest.mark.parametrize(
+    "page", ["annotation.md", pytest.param("query.md", marks=pytest.mark.slow)]
+)
 def test_a_page_shows_what_its_commands_print(
     root: Path, refreshed: Callable[[str], str], page: str
 ) -> None:
