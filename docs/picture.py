@@ -27,10 +27,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         build_site(Path(folder) / "site", ROOT / "leaderboards")
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1120, "height": 960}, device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1240, "height": 1000}, device_scale_factor=1.5)
         page.goto((Path(folder) / "site" / "boards" / f"{BOARD}.html").as_uri())
         page.locator("[data-chart] svg").first.wait_for(state="attached")
-        page.evaluate("document.getElementById('ranking').scrollIntoView()")
         page.screenshot(path=ROOT / "docs" / "figures" / "board.png")
         browser.close()
     return 0

@@ -11,6 +11,7 @@ from rich.table import Table
 from pairbench.console import console, say
 from pairbench.report import savings_text
 from pairbench.submission.entry import LEVELS
+from pairbench.tables import places_text
 
 if TYPE_CHECKING:
     from pairbench.site.build import Built
@@ -111,14 +112,14 @@ def print_standings(found: "Standings") -> None:
             continue
         table = Table(box=box.SIMPLE_HEAD, title=escape(f"{board.title}{division}"))
         table.title_justify = "left"
-        table.add_column("", justify="right")
+        table.add_column("place", justify="right")
         table.add_column("design", style="bold")
         for heading in (f"saved vs {board.reference}", "AULC", "least saved", "select"):
             table.add_column(heading, justify="right")
         table.add_column("level")
         for row in rows:
             table.add_row(
-                "–" if row.rank is None else f"{row.rank}{'=' * row.tied}",
+                places_text(row.places),
                 escape(row.entry.design.label),
                 savings_text(row.savings),
                 f"{row.aulc.value:.2f}",
@@ -131,5 +132,6 @@ def print_standings(found: "Standings") -> None:
         "saved: how much the reference needs for the gap that a design reaches, over what the "
         "design took, geometric mean over environments. AULC: area under the learning curve of "
         "the gap over the reference's; lower is better. least saved: in its worst environment. "
-        "Equal ranks (=) are ties; – is a control, never ranked."
+        "place: the first and the last that the seeds leave open, pair by pair; – is a control, "
+        "never ranked."
     )

@@ -130,12 +130,20 @@ def standings_markdown(found: Standings) -> str:
             lines = [
                 f"**{division} division of {found.board.name}**",
                 "",
-                "| | design | labels saved | curve over the reference's | worst | select | level |",
+                "| place | design | saved | curve over the reference's | worst | select | level |",
                 "|---|---|---|---|---|---|---|",
                 *(_markdown_row(found.board, standing) for standing in placed),
             ]
             blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n" * bool(blocks)
+
+
+def places_text(places: tuple[int, int] | None) -> str:
+    """The places that a design may have: ``"1–8"``; a dash where it is not ranked."""
+    if places is None:
+        return "–"
+    first, last = places
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def rank_text(rank: int | None, tied: bool, *, control: bool = False) -> str:
@@ -316,7 +324,7 @@ def _markdown_row(board: Board, standing: Standing) -> str:
     entry, aulc = standing.entry, standing.aulc
     span = f" ({aulc.low:.2f} to {aulc.high:.2f})" if aulc.low != aulc.high else ""
     told = [
-        rank_text(standing.rank, standing.tied, control=is_control(board, entry)),
+        "control" if is_control(board, entry) else places_text(standing.places),
         code_span(entry.design.label),
         savings_text(standing.savings),
         f"{aulc.value:.2f}{span}",

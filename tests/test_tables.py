@@ -26,6 +26,7 @@ from pairbench.tables import (
     CURVES,
     ENTRIES,
     code_span,
+    places_text,
     rank_text,
     rows,
     schema,
@@ -117,7 +118,7 @@ def test_standings_are_a_table_of_markdown(root: Path, entries: list[BoardEntry]
     for row, standing in zip(shown, found.closed, strict=True):
         assert len(row) == 7
         control = standing.entry.design.label == "first-two"
-        assert row[0] == rank_text(standing.rank, standing.tied, control=control)
+        assert row[0] == ("control" if control else places_text(standing.places))
         assert row[2] == savings_text(standing.savings)
         assert row[4].endswith(standing.worst.environment)
 
@@ -129,6 +130,10 @@ def test_no_text_of_an_entry_is_mark_up(text: str) -> None:
     name = " ".join(text.split())  # Markdown trims it, and joins spaces no more than we do
     if name:
         assert _cells(f"| a | b |\n|---|---|\n| {code_span(name)} | x |") == [[name, "x"]]
+
+
+def test_places_are_a_range() -> None:
+    assert [places_text(places) for places in ((1, 8), (3, 3), None)] == ["1–8", "3", "–"]
 
 
 def test_ranks_are_told_with_their_ties() -> None:

@@ -92,8 +92,8 @@ class BoardPage:
 
     @property
     def leaders(self) -> list[Standing]:
-        """The first tie group of the closed division."""
-        return [s for s in self.ranked if s.rank == 1]
+        """The designs of the closed division that none is better than beyond doubt."""
+        return [s for s in self.ranked if s.places is not None and s.places[0] == 1]
 
     @property
     def waiting(self) -> bool:

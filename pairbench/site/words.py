@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from pairbench.report import savings_text
 from pairbench.standings import Standing
 from pairbench.stats import Estimate
-from pairbench.tables import rank_text
+from pairbench.tables import places_text
 
 _CODE = re.compile(r"(``.+?``|`[^`]+`)", re.DOTALL)
 _BOLD = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
@@ -41,8 +41,8 @@ def triple(estimate: Estimate) -> list[float | None]:
 
 
 def place_text(standing: Standing) -> str:
-    """``"3"``, or ``"3="`` within a tie; a dash for what is not ranked."""
-    return rank_text(standing.rank, standing.tied)
+    """The places that it may have; a dash for what is not ranked."""
+    return places_text(standing.places)
 
 
 def gap_text(value: float) -> str:

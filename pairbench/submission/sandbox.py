@@ -9,12 +9,13 @@ verifies; the design's process gets a view before each choice (arrays, texts, pr
 far, random numbers) and answers with numbers. They are read as numbers: nothing that it sends is
 unpickled, evaluated or used as a name. It sees no other process, and no ``/proc``; no network, not
 even a loopback; of the file system only Python, the installed packages and pairbench's own code,
-read-only: no home, no checkout, no bundle; no environment variables of its user. It can write into
-one folder only, of 16 MB, in memory and gone with it, without which PyTorch does not load. Before
-its source is read, its memory, processor time, open files and the size of files are limited, and a
-seccomp filter takes the system calls away from it that start processes and programs, open sockets,
-read other processes, or are known for holes in the kernel. Each choice has its time, after which
-everything is killed by a signal that cannot be ignored.
+read-only: no home, no checkout, no bundle; of environment variables only those that say
+how linear algebra is computed. It can write into one folder only, of 16 MB, in memory and gone with
+it, without which PyTorch does not load. Before its source is read, its memory, processor time, open
+files and the size of files are limited, and a seccomp filter takes the system calls away from it
+that start processes and programs, open sockets, read other processes, or are known for holes in the
+kernel. Each choice has its time, after which everything is killed by a signal that cannot be
+ignored.
 
 **What is not.** All of it is the kernel's word: a hole in the kernel that the calls left to it
 can reach, or one in bubblewrap, opens the place. What processes can tell of each other by the time
@@ -29,6 +30,7 @@ ship with pairbench run here, too, but who runs pairbench trusts them anyway.
 
 import importlib
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -310,7 +312,9 @@ def _command() -> list[str]:
     seen = dict.fromkeys([sys.base_prefix, sys.prefix, *packages, str(root), *designs])
     place = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]
     place += ["--uid", "65534", "--gid", "65534", "--cap-drop", "ALL", "--clearenv"]
-    for name, value in (dict.fromkeys(_THREADS, "1") | {"TMPDIR": _SCRATCH}).items():
+    # As linear algebra rounds here it is to round there: pairs may hang on the last bit.
+    kernels = {k: v for k, v in os.environ.items() if k.startswith(("OPENBLAS_", "MKL_", "NPY_"))}
+    for name, value in (kernels | dict.fromkeys(_THREADS, "1") | {"TMPDIR": _SCRATCH}).items():
         place += ["--setenv", name, value]
     for library in map(Path, ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache")):
         if library.is_symlink():

@@ -172,6 +172,18 @@ def test_a_view_goes_in_bare() -> None:
 # -- nothing else is there -----------------------------------------------------------------------
 
 
+def test_linear_algebra_is_computed_there_as_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    there = tried(
+        {
+            "kernel": "os.environ['OPENBLAS_CORETYPE']",
+            "threads": "os.environ['OPENBLAS_NUM_THREADS']",
+        }
+    )
+    assert there == {"kernel": "Nehalem", "threads": "1"}
+
+
 def test_no_file_can_be_read_but_python_s_and_the_packages(root: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("pairs")
     there = tried(
