@@ -17,8 +17,6 @@ from pairbench.errors import InvalidSubmission
 from pairbench.submission.entry import Digest, Manifest, Strict
 from pairbench.submission.strict import parsed_json, validated
 
-MOST_BYTES = 2_000_000
-"""What a bundle may have in a repository of entries, compressed."""
 _MOST_JSON = 64_000_000  # three times what the largest board makes of its reference
 _MEMORY = 256_000_000  # what the decompressor may take; xz -9 takes 65 MB
 _CHUNK = 1 << 20

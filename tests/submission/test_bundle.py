@@ -192,6 +192,20 @@ FIELDS = [
 ]
 
 
+def refused_as(submission: Submission, field: str, text: str) -> None:
+    """See that a field of the manifest cannot be that text, and that the message names it."""
+    *parents, last = field.split(".")
+
+    def change(content: dict[str, Any]) -> None:
+        place = content["manifest"]
+        for parent in parents:
+            place = place[parent]
+        place[last] = text
+
+    with pytest.raises(InvalidSubmission, match=last):
+        repacked(submission.bundle, change)
+
+
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize(
     "text", [SCRIPT, "a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\u2028b", "а\ufe0fb", "a\u3164b"]
@@ -199,16 +213,7 @@ FIELDS = [
 def test_markup_and_what_is_not_seen_is_refused_in_names(
     greedy: Submission, field: str, text: str
 ) -> None:
-    *parents, last = field.split(".")
-
-    def change(content: dict[str, Any]) -> None:
-        place = content["manifest"]
-        for parent in parents:
-            place = place[parent]
-        place[last] = text
-
-    with pytest.raises(InvalidSubmission, match=last):
-        repacked(greedy.bundle, change)
+    refused_as(greedy, field, text)
 
 
 @pytest.mark.parametrize("field", ["author", "design.name", "design.label"])
@@ -216,16 +221,7 @@ def test_markup_and_what_is_not_seen_is_refused_in_names(
 def test_letters_that_only_look_alike_are_refused(
     greedy: Submission, field: str, text: str
 ) -> None:
-    *parents, last = field.split(".")
-
-    def change(content: dict[str, Any]) -> None:
-        place = content["manifest"]
-        for parent in parents:
-            place = place[parent]
-        place[last] = text
-
-    with pytest.raises(InvalidSubmission, match=last):
-        repacked(greedy.bundle, change)
+    refused_as(greedy, field, text)
 
 
 @pytest.mark.parametrize(
