@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pairbench import Design, Pairs, View, check_counts, filled, fresh_pairs, turned
-from pairbench.coverage import Nearest
+from pairbench.coverage import Nearest, first_largest
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ class KCenter(Design):
         chosen = np.empty(min(n, len(pairs)), dtype=np.int64)
         for k in range(len(chosen)):
             # The candidates come in random order, so the first of several farthest is a random one.
-            chosen[k] = p = int(nearest.distance.argmax())
+            chosen[k] = p = first_largest(nearest.distance)
             nearest.take(p)
         return turned(view, filled(pairs[chosen], n))

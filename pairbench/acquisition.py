@@ -143,6 +143,9 @@ class WeightedDesign(Design):
 def top_pairs(view: View, scores: Array, n: int) -> Pairs:
     """The n pairs of highest score; those asked least often come first, ties are broken at random.
 
+    Scores that differ by less than 10⁻¹⁰ of the largest are ties: what rounding leaves of two that
+    are the same is not the same on every processor, and would decide.
+
     Args:
         view: the round's view.
         scores: ``(n_prompts, K, K)``; of ``[i, j]`` and ``[j, i]`` the one with i < j is read.
@@ -157,6 +160,8 @@ def top_pairs(view: View, scores: Array, n: int) -> Pairs:
         raise InvalidParameter(
             f"scores must be numbers to rank pairs by; {unknown} of {len(values)} are NaN."
         )
+    if size := np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max():
+        values = np.round(values / size, 10)
     asked = np.zeros(scores.shape, dtype=np.int64)
     prompt, first, second = view.pairs.T
     np.add.at(asked, (prompt, np.minimum(first, second), np.maximum(first, second)), 1)

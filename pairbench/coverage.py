@@ -133,14 +133,27 @@ def greedy_cover(similarity: Array, weights: Array, covered: Array, n: int) -> P
     chosen = np.empty(n, dtype=np.int64)
     for k in range(n):
         while True:
-            p = int(gains.argmax())
+            p = first_largest(gains)
             gains[p] = np.maximum(similarity[p] - covered, 0.0) @ weights
-            if gains.argmax() == p:
+            if first_largest(gains) == p:
                 break
         chosen[k] = p
         covered = np.maximum(covered, similarity[p])
         gains[p] = -np.inf
     return chosen
+
+
+def first_largest(values: Array) -> int:
+    """The first place of the largest value, or of one that only rounding tells from it.
+
+    Rounding is not the same on every processor; what is within 10⁻¹⁰ of the largest is a tie.
+
+    Args:
+        values: ``(m,)``, one at least.
+    """
+    top = float(values.max())
+    least = top - 1e-10 * abs(top) if np.isfinite(top) else top
+    return int(np.argmax(values >= least))
 
 
 def _squares(z: Array) -> Array:

@@ -113,6 +113,18 @@ def test_ties_of_top_pairs_are_drawn_evenly_and_by_seed(make_view: MakeView) -> 
     np.testing.assert_array_equal(one, same)
 
 
+def test_scores_that_only_rounding_tells_apart_are_ties(
+    make_pool: MakePool, make_view: MakeView
+) -> None:
+    pool, rng = make_pool(prompts=6, completions=5), np.random.default_rng(0)
+    exact = np.round(rng.normal(size=(6, 5, 5)), 1) * 1e6
+    exact[0, 0, 1] = -np.inf  # what must not be asked says nothing of how large the others are
+    noisy = exact * (1 + 1e-15 * rng.normal(size=exact.shape))
+    assert len(np.unique(noisy)) > len(np.unique(exact))
+    one, other = (rows(top_pairs(make_view(pool), scores, 40)) for scores in (exact, noisy))
+    assert one == other
+
+
 def test_top_pairs_read_the_upper_triangle(make_view: MakeView) -> None:
     pool, scores = Pool(np.ones((1, 3, 1))), np.zeros((1, 3, 3))
     scores[0, 2, 0], scores[0, 1, 2] = 9, 1

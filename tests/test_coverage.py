@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from pairbench.coverage import (
     Nearest,
     d2_sampled,
+    first_largest,
     greedy_cover,
     median_distance,
     pair_distances,
@@ -168,3 +169,18 @@ def test_greedy_cover_reaches_its_share_of_the_best() -> None:
         found = greedy_cover(similarity, np.ones(20), np.zeros(20), 3)
         best = max(similarity[list(s)].max(axis=0).sum() for s in combinations(range(8), 3))
         assert best * (1 - 1 / np.e) <= similarity[found].max(axis=0).sum() <= best + 1e-12
+
+
+def test_the_first_of_what_only_rounding_tells_apart_is_taken() -> None:
+    assert first_largest(np.array([0.1, 3.0, 3.0 + 1e-15, -np.inf])) == 1
+    assert first_largest(np.array([-3.0 - 1e-15, -3.0])) == 0
+    assert first_largest(np.array([1.0, np.inf, np.inf])) == 1
+    assert first_largest(np.array([0.0, 1e-30])) == 1
+
+
+def test_greedy_cover_takes_the_first_of_equals() -> None:
+    similarity = np.tile(np.array([[0.3, 0.7, 0.1]]), (4, 1))
+    noisy = similarity * (1 + 1e-15 * np.arange(4))[:, None]
+    for given in (similarity, noisy):
+        chosen = greedy_cover(given, np.ones(3), np.zeros(3), 1)
+        np.testing.assert_array_equal(chosen, [0])

@@ -228,7 +228,8 @@ class _Table:
                 if self.best[x] == -np.inf:
                     raise _exhausted(n - k)
                 gains = self.fall[x] / self.divisor[x]
-                chosen[k] = x, *divmod(int(gains.argmax()), len(gains))
+                # [i, j] and [j, i] are one pair, and rounding decides which of them is larger.
+                chosen[k] = x, *sorted(divmod(int(gains.argmax()), len(gains)))
                 if not repeats:
                     self._block(chosen[k].tolist())
                 change = self._take(chosen[k : k + 1])

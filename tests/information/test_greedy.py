@@ -121,6 +121,18 @@ def test_each_choice_is_the_best_of_all(
 
 
 @pytest.mark.parametrize("criterion", ["i", "a"])
+def test_rounding_does_not_say_which_way_round_a_pair_is_told(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, criterion: str
+) -> None:
+    pool = make_pool(3, prompts=6, completions=5)
+    upper = greedy_pairs(pool, 30, criterion, prior=1.0)
+    exact, lower = greedy.pair_forms, 1 + 1e-13 * np.tril(np.ones((5, 5)))
+    monkeypatch.setattr(greedy, "pair_forms", lambda phi, matrix: exact(phi, matrix) * lower)
+    np.testing.assert_array_equal(greedy_pairs(pool, 30, criterion, prior=1.0), upper)
+    assert (upper[:, 1] < upper[:, 2]).all()
+
+
+@pytest.mark.parametrize("criterion", ["i", "a"])
 def test_the_best_gain_need_not_have_the_largest_fall(
     monkeypatch: pytest.MonkeyPatch, criterion: str
 ) -> None:
