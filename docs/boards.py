@@ -4,9 +4,9 @@
     python docs/boards.py synthetic-v1
 
 The first command plays the board, which can be stopped and goes on where it was; the second makes
-an entry of each design in ``leaderboards/`` and verifies it, one after the other, leaving out those
-that are there at the level that is asked for. Their bundles are not kept: the first command makes
-them again.
+an entry of each design in ``leaderboards/`` and verifies it, some designs at a time, which share
+the worlds that they are run on; those that are there at the level that is asked for, of the source
+that was run, are left out. Their bundles are not kept: the first command makes them again.
 """
 
 import argparse
@@ -16,10 +16,11 @@ from pathlib import Path
 
 from pairbench.boards import board_folder, load_board
 from pairbench.harness.store import Store
+from pairbench.submission.admission import admitted
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import LEVELS, write_entry
 from pairbench.submission.submit import make_submission
-from pairbench.submission.verify import verify_bundle
+from pairbench.submission.verify import verify_bundles
 
 ROOT = Path(__file__).resolve().parent.parent
 AUTHOR = "The pairbench maintainers"
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("designs", nargs="*", help="labels (default: all of the run)")
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/BOARD)")
     parser.add_argument("--level", choices=["recomputed", "reproduced"], default="reproduced")
+    parser.add_argument(
+        "--together", type=int, default=26, help="designs that are verified at a time"
+    )
     parser.add_argument("--jobs", type=int, help="processes (default: the cores)")
     parser.add_argument("--boards", type=Path, default=ROOT / "leaderboards")
     given = parser.parse_intermixed_args(arguments)
@@ -48,30 +52,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if record["status"] == "ok"
         }
     )
+    made = [make_submission(board, run, label, author=AUTHOR, link=LINK) for label in labels]
+    missing = [
+        one
+        for one in made
+        if (known := there.get(one.entry.design.label)) is None
+        or known.bundle != one.entry.bundle
+        or order.index(known.level) < order.index(given.level)
+    ]
     failed = 0
-    for label in labels:
-        known = there.get(label)
-        if known is not None and order.index(known.level) >= order.index(given.level):
-            continue
-        made = make_submission(board, run, label, author=AUTHOR, link=LINK)
-        verdict = verify_bundle(
-            made.packed.data,
-            label,
-            entry=made.entry.to_bytes(),
-            board_root=root,
+    for start in range(0, len(missing), given.together):
+        some = missing[start : start + given.together]
+        verdicts = verify_bundles(
+            [
+                admitted(
+                    one.packed.data,
+                    one.entry.design.label,
+                    entry=one.entry.to_bytes(),
+                    board_root=root,
+                )
+                for one in some
+            ],
             level=given.level,
             jobs=given.jobs,
+            on_progress=progress,
         )
-        sys.stdout.write(f"{label}: {verdict.level} in {verdict.seconds:.0f} s\n")
+        for one, verdict in zip(some, verdicts, strict=True):
+            sys.stdout.write(f"{verdict.design}: {verdict.level}\n")
+            if verdict.failure is not None:
+                sys.stdout.write(f"  {verdict.failure}\n")
+                failed += 1
+                continue
+            entry = one.entry.model_copy(update={"verification": verdict.verification()})
+            folder = Path(str(board_folder(board.name, root))) / "entries"
+            write_entry(entry, folder / f"{entry.design.slug}.json")
+        sys.stdout.write(f"{len(some)} designs in {verdicts[0].seconds:.0f} s\n")
         sys.stdout.flush()
-        if verdict.failure is not None:
-            sys.stdout.write(f"  {verdict.failure}\n")
-            failed += 1
-            continue
-        entry = made.entry.model_copy(update={"verification": verdict.verification()})
-        folder = Path(str(board_folder(board.name, root))) / "entries"
-        write_entry(entry, folder / f"{entry.design.slug}.json")
     return min(failed, 1)
+
+
+def progress(what: str, done: int, total: int) -> None:
+    """Say how far it is."""
+    sys.stderr.write(f"{what}: {done:,} of {total:,}\n")
 
 
 if __name__ == "__main__":

@@ -71,10 +71,17 @@ def submit_command(
 
 
 def verify_command(
-    bundle: Annotated[Path, typer.Argument(help="What `pairbench submit` made, NAME.bundle.")],
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BUNDLE...",
+            help="What `pairbench submit` made, NAME.bundle. Several share the worlds that they "
+            "are run on.",
+        ),
+    ],
     entry: Annotated[
         Path | None,
-        typer.Option(help="The entry that goes with it. [default: NAME.json where it is there]"),
+        typer.Option(help="The entry of a single one. [default: NAME.json where it is there]"),
     ] = None,
     level: Annotated[
         Literal["recomputed", "reproduced"],
@@ -105,35 +112,46 @@ def verify_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compute a submission again from its pairs, and run its design again, isolated."""
+    """Compute submissions again from their pairs, and run their designs again, isolated."""
     from dataclasses import asdict
 
     from pairbench.console import console, progress, say_json
     from pairbench.console_boards import print_verdict
-    from pairbench.errors import InvalidSubmission
+    from pairbench.errors import InvalidParameter, InvalidSubmission
+    from pairbench.submission.admission import admitted
     from pairbench.submission.entry import read_entry, write_entry
     from pairbench.submission.signature import signer
-    from pairbench.submission.verify import verify_bundle
+    from pairbench.submission.verify import verify_bundles
 
-    beside = bundle.with_suffix(".json")
-    if entry is None and beside.is_file():
-        entry = beside
-    if record and entry is None:
-        raise InvalidSubmission(f"there is no entry to write into: name it by --entry {beside}")
+    if entry is not None and len(bundles) > 1:
+        raise InvalidParameter(
+            f"--entry is of one bundle, and there are {len(bundles)}; entries beside them, "
+            "NAME.json, are found."
+        )
+    beside = [bundle.with_suffix(".json") for bundle in bundles]
+    entries = [there if there.is_file() else None for there in beside]
+    if entry is not None:
+        entries = [entry]
+    if record and None in entries:
+        missing = beside[entries.index(None)]
+        raise InvalidSubmission(f"there is no entry to write into: name it by --entry {missing}")
     try:
-        data = bundle.read_bytes()
-        claimed = None if entry is None else entry.read_bytes()
         drawn = None if secret is None else secret.read_bytes()
+        claimed = [None if path is None else path.read_bytes() for path in entries]
+        contents = [bundle.read_bytes() for bundle in bundles]
     except OSError as error:
         raise InvalidSubmission(f"cannot read {error.filename}: {error.strerror}.") from error
-    signature = bundle.with_name(f"{bundle.name}.sig")
-    key = signer(data, signature) if signature.is_file() else None
+    signatures = [bundle.with_name(f"{bundle.name}.sig") for bundle in bundles]
+    keys = [
+        signer(data, signature) if signature.is_file() else None
+        for data, signature in zip(contents, signatures, strict=True)
+    ]
     with progress(console(stderr=as_json), "verifying", "steps") as on_progress:
-        verdict = verify_bundle(
-            data,
-            bundle.name,
-            entry=claimed,
-            board_root=boards,
+        verdicts = verify_bundles(
+            [
+                admitted(data, bundle.name, entry=said, board_root=boards)
+                for data, bundle, said in zip(contents, bundles, claimed, strict=True)
+            ],
             level=level,
             secret=drawn,
             jobs=jobs,
@@ -142,15 +160,16 @@ def verify_command(
             fresh=fresh,
             on_progress=lambda what, done, total: on_progress(done, total, what),
         )
-    if as_json:
-        say_json({**asdict(verdict), "key": key})
-    else:
-        print_verdict(verdict, key)
-    verification = verdict.verification()
-    if record and entry is not None and claimed is not None and verification is not None:
-        found = read_entry(claimed, entry.name)
-        write_entry(found.model_copy(update={"verification": verification}), entry)
-    if not verdict.passed:
+    for verdict, key, path, said in zip(verdicts, keys, entries, claimed, strict=True):
+        if as_json:
+            say_json({**asdict(verdict), "key": key})
+        else:
+            print_verdict(verdict, key)
+        verification = verdict.verification()
+        if record and path is not None and said is not None and verification is not None:
+            found = read_entry(said, path.name)
+            write_entry(found.model_copy(update={"verification": verification}), path)
+    if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(1)
 
 

@@ -4,15 +4,18 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from pairbench.cli import app
-from pairbench.errors import FileThere, InvalidSubmission
+from pairbench.errors import FileThere, InvalidParameter, InvalidSubmission
+from pairbench.submission.bundle import unpacked
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import read_entry
 from tests.small_board import NAME, played, small_board
+from tests.submission.conftest import repacked
 
 WHO = ("--author", "Ada Lovelace", "--link", "https://example.org")
 sandboxed = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
@@ -112,6 +115,32 @@ def test_what_was_edited_is_not_verified_and_nothing_is_recorded(
     assert json.loads(done.stdout)["level"] == "recomputed"
     for missing in ((*verify, "--record"), ("verify", tmp_path / "no.bundle", "--boards", root)):
         assert isinstance(given(*missing).exception, InvalidSubmission)
+
+
+def test_several_are_verified_at_once(places: tuple[Path, Path], tmp_path: Path) -> None:
+    root, _ = places
+    for design in ("leverage", "uniform"):
+        assert submit(places, design, tmp_path).exit_code == 0
+    entries = tmp_path / NAME / "entries"
+    bundles = (entries / "uniform.bundle", entries / "leverage.bundle")
+    verify = ("verify", *bundles, "--boards", root, "--level", "recomputed")
+    done = given(*verify, "--record", "--jobs", "1")
+    assert done.exit_code == 0, done.stdout
+    assert done.stdout.count("level: recomputed") == 2
+    for design in ("leverage", "uniform"):
+        entry = read_entry((entries / f"{design}.json").read_bytes(), design)
+        assert entry.level == "recomputed"
+    one_entry = given(*verify, "--entry", entries / "uniform.json")
+    assert isinstance(one_entry.exception, InvalidParameter)
+    # One that is not what it claims to be makes the command fail, whatever the others are.
+
+    def spoil(content: dict[str, Any]) -> None:
+        content["cells"][0]["rounds"][0]["score"]["gap"] *= 2
+
+    bundle = unpacked(bundles[0].read_bytes(), "uniform")[0]
+    (entries / "uniform.json").unlink()
+    bundles[0].write_bytes(repacked(bundle, spoil).data)
+    assert given(*verify, "--jobs", "1").exit_code == 1
 
 
 def test_a_board_is_run_in_part_and_with_changes(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ verdict.
 """
 
 import datetime
-import itertools
 import multiprocessing
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,23 +18,17 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pairbench.boards import Board, board_folder, load_board
-from pairbench.errors import (
-    InvalidParameter,
-    InvalidSubmission,
-    MissingData,
-    PairbenchError,
-    RunError,
-    UnknownBoard,
-)
+import numpy as np
+
+from pairbench.boards import board_folder
+from pairbench.errors import InvalidParameter, RunError
 from pairbench.harness.executors import one_thread
 from pairbench.harness.plan import Cell
-from pairbench.plugins import is_file, modules
-from pairbench.registry import Spec, design_details, design_spec, parsed
-from pairbench.submission.bundle import Bundle, BundledCell, unpacked
+from pairbench.registry import Spec, design_spec
+from pairbench.submission.admission import Admitted
+from pairbench.submission.bundle import BundledCell
 from pairbench.submission.entry import Verification, read_entry
 from pairbench.submission.recompute import Difference, recomputed
 from pairbench.submission.reproduce import (
@@ -49,8 +41,8 @@ from pairbench.submission.reproduce import (
     prediction,
     reproduced,
 )
-from pairbench.submission.sandbox import USUAL, Foreign, Limits
-from pairbench.submission.submit import BoardCell, board_cells, entry_of, slug
+from pairbench.submission.sandbox import USUAL, Limits
+from pairbench.submission.submit import slug
 
 Level = Literal["claimed", "recomputed", "reproduced"]
 Progress = Callable[[str, int, int], None]
@@ -58,8 +50,6 @@ Progress = Callable[[str, int, int], None]
 
 ANNOUNCED, FRESH = 2, 5
 """Seeds of each environment that a design is run on again, unless told otherwise."""
-
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ class Verdict:
         fresh: the seeds that nobody had announced.
         ranges: what they gave, by environment.
         secret: SHA-256 of the secret that they were drawn from.
-        seconds: what it took.
+        seconds: what it took, with those that were verified together.
     """
 
     digest: str
@@ -124,12 +114,9 @@ class Verdict:
         )
 
 
-def verify_bundle(
-    data: bytes,
-    name: str,
+def verify_bundles(
+    bundles: Sequence[Admitted],
     *,
-    entry: bytes | None = None,
-    board_root: Path | None = None,
     level: Literal["recomputed", "reproduced"] = "reproduced",
     secret: bytes | None = None,
     jobs: int | None = None,
@@ -138,29 +125,30 @@ def verify_bundle(
     fresh: int = FRESH,
     limits: Limits = USUAL,
     on_progress: Progress = lambda what, done, total: None,
-) -> Verdict:
-    """Find out what a bundle is worth.
+) -> list[Verdict]:
+    """Find out what bundles are worth.
+
+    Those that are verified together are run on the same fresh seeds, so that each world is drawn
+    once for all of them, and the reference is played on it once.
 
     Worker processes are spawned: in a script, call this under ``if __name__ == "__main__":``.
 
     Args:
-        data: the bytes of the bundle's file.
-        name: of the file, for messages.
-        entry: the bytes of its entry's file, whose figures must be the bundle's.
-        board_root: a folder of boards; those that ship with pairbench if None.
+        bundles: what is verified.
         level: how far to go.
         secret: what cells and seeds are drawn from; a random one if None. Whoever makes a bundle
             must not know it.
         jobs: number of processes; the machine's cores if None.
-        cells: how many cells to compute again, drawn from the secret; all if None.
-        announced: on how many announced seeds of each environment the design is run; all if None.
+        cells: how many cells of each to compute again, drawn from the secret; all if None.
+        announced: on how many announced seeds of each environment a design is run; all if None.
         fresh: on how many others.
-        limits: what the design may take.
+        limits: what a design may take.
         on_progress: told how far it is.
 
+    Returns:
+        A verdict on each, in their order.
+
     Raises:
-        InvalidSubmission: If it is no bundle, not of a board that is installed here, has not
-            exactly the cells that the board asks for, or the entry is another's.
         InvalidParameter: If a number cannot be.
         MissingData: If an environment lacks its data.
         NoSandbox: If designs cannot be isolated on this machine.
@@ -176,259 +164,294 @@ def verify_bundle(
     ):
         if number is not None and number < 1:
             raise InvalidParameter(f"{what} must be 1 or more, got {number}.")
-    bundle, digest = unpacked(data, name)
-    board = _board(bundle, name, board_root)
-    planned = checked_cells(bundle, board, name)
-    if entry is not None:
-        _check_entry(entry, bundle, digest)
     secret = secrets.token_bytes(32) if secret is None else secret
-    verdict = Verdict(
-        digest,
-        board.name,
-        bundle.manifest.design.label,
-        level,
-        "claimed",
-        failure=None,
-        difference=None,
-        recomputed=0,
-        cells=len(planned),
-        announced=0,
-        fresh=(),
-        ranges=(),
-        secret=sha256(secret).hexdigest(),
-        seconds=0.0,
-    )
     with _processes(jobs) as pool:
-        work = _Work(bundle, digest, board, board_root, planned, secret, pool, limits, on_progress)
-        verdict = work.recompute(verdict, cells)
-        if verdict.passed and level == "reproduced":
-            verdict = work.run_announced(verdict, announced)
-            if verdict.passed:
-                verdict = work.run_fresh(verdict, fresh)
-    return replace(verdict, seconds=time.perf_counter() - start)
-
-
-def checked_cells(bundle: Bundle, board: Board, name: str) -> list[BoardCell]:
-    """The cells that the board asks for, which must be the bundle's, in the same order.
-
-    Args:
-        bundle: the bundle.
-        board: the board that it is for.
-        name: of the bundle's file, for messages.
-
-    Raises:
-        InvalidSubmission: If a cell is missing, too many, or of something else.
-    """
-    said = bundle.manifest.design
-    _check_design(bundle)
-    try:
-        spec = Spec(said.name, dict(said.params), said.source, said.label)
-        planned = board_cells(board, spec, bundle.manifest.changes)
-    except MissingData:  # of this machine
-        raise
-    except PairbenchError as error:
-        raise InvalidSubmission(f"{name}: {error}") from error
-    wanted = {one.cell.key: one for one in planned}
-    there = {cell.key for cell in bundle.cells}
-    for cell in bundle.cells:
-        if cell.key not in wanted:
-            raise InvalidSubmission(
-                f"{name}: the cell of {cell.environment}, seed {cell.seed}, is none that "
-                f"{board.name!r} asks of this design: it is of other seeds, budgets, parameters, "
-                "another board, another source or another protocol."
-            )
-    if missing := [one for key, one in wanted.items() if key not in there]:
-        raise InvalidSubmission(
-            f"{name}: {len(missing)} of {len(planned)} cells are missing, the first that of "
-            f"{missing[0].label}, seed {missing[0].cell.seed}."
-        )
-    for cell, one in zip(bundle.cells, planned, strict=True):
-        if (cell.key, cell.environment, cell.unit, cell.seed, cell.horizon) != (
-            one.cell.key,
-            one.label,
-            one.unit,
-            one.cell.seed,
-            one.horizon,
-        ):
-            raise InvalidSubmission(
-                f"{name}: where the cell of {one.label}, seed {one.cell.seed}, should be, one "
-                f"says that it is of {cell.environment}, seed {cell.seed}."
-            )
-        if [r.budget for r in cell.rounds] != list(one.cell.budgets):
-            raise InvalidSubmission(
-                f"{name}: {one.label}, seed {one.cell.seed}: the budgets must be "
-                f"{', '.join(map(str, one.cell.budgets))}."
-            )
-    return planned
+        work = _Work(bundles, level, secret, pool, limits, on_progress)
+        work.recompute(cells)
+        if level == "reproduced":
+            work.run_announced(announced)
+            work.run_fresh(fresh)
+    seconds = time.perf_counter() - start
+    return [replace(verdict, seconds=seconds) for verdict in work.verdicts]
 
 
 @dataclass(frozen=True)
+class _Task:
+    """Something to be played for a bundle.
+
+    Attributes:
+        bundle: its place among the bundles.
+        cell: on which world.
+        function: what is done, of the cell and the arguments.
+        arguments: the rest of them.
+    """
+
+    bundle: int
+    cell: Cell
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+    @property
+    def world(self) -> tuple[str, int]:
+        """What is drawn for it."""
+        return self.cell.environment.label, self.cell.seed
+
+
 class _Work:
-    """A bundle, and all that is needed to find out what it is worth."""
+    """Bundles, what is known of them so far, and all that is needed to find out more."""
 
-    bundle: Bundle
-    digest: str
-    board: Board
-    root: Path | None
-    planned: list[BoardCell]
-    secret: bytes
-    pool: ProcessPoolExecutor | None
-    limits: Limits
-    on_progress: Progress
-
-    def recompute(self, verdict: Verdict, number: int | None) -> Verdict:
-        """Compute cells again; all of them, or some that are drawn."""
-        both = list(zip(self.planned, self.bundle.cells, strict=True))
-        if number is not None and number < len(both):
-            rng = drawn_stream(self.secret, self.digest, "cells")
-            both = [both[i] for i in sorted(rng.choice(len(both), size=number, replace=False))]
-        tasks = [(one.cell, claimed) for one, claimed in both]
-        done = 0
-        for difference in self._spread("recomputed", recomputed, tasks):
-            if difference is not None:
-                return replace(
-                    verdict, failure=str(difference), difference=difference, recomputed=done
-                )
-            done += 1
-        return replace(verdict, level="recomputed", recomputed=done)
-
-    def run_announced(self, verdict: Verdict, number: int | None) -> Verdict:
-        """Run the design on announced seeds, where it must choose what is claimed."""
-        said = self.bundle.manifest.design
-        if self.bundle.source is None and not self._installed():
-            return replace(
-                verdict,
-                failure=f"the installed {said.name!r} is not the one that was submitted: its "
-                "source or its parameters are others",
+    def __init__(
+        self,
+        bundles: Sequence[Admitted],
+        level: Level,
+        secret: bytes,
+        pool: ProcessPoolExecutor | None,
+        limits: Limits,
+        on_progress: Progress,
+    ) -> None:
+        self.bundles, self.pool, self.limits, self.on_progress = bundles, pool, limits, on_progress
+        self.secret = secret
+        # No bundle's maker knows those that it will be verified with.
+        self.digests = " ".join(sorted({one.digest for one in bundles}))
+        self.verdicts = [
+            Verdict(
+                one.digest,
+                one.board.name,
+                one.bundle.manifest.design.label,
+                level,
+                "claimed",
+                failure=None,
+                difference=None,
+                recomputed=0,
+                cells=len(one.planned),
+                announced=0,
+                fresh=(),
+                ranges=(),
+                secret=sha256(secret).hexdigest(),
+                seconds=0.0,
             )
-        if not said.deterministic:
-            return verdict
-        rng = drawn_stream(self.secret, self.digest, "announced")
+            for one in bundles
+        ]
+
+    def recompute(self, number: int | None) -> None:
+        """Compute cells again; all of a bundle's, or some that are drawn."""
         tasks = []
-        for _, group in self._by_environment():
-            size = len(group) if number is None else min(number, len(group))
-            for i in sorted(rng.choice(len(group), size=size, replace=False)):
-                one, claimed = group[i]
-                tasks.append((one.cell, self._foreign(), self.limits, claimed))
-        for played in self._spread("announced", reproduced, tasks):
+        for place, one in enumerate(self.bundles):
+            both = one.cells
+            if number is not None and number < len(both):
+                rng = self._drawn("cells")
+                both = [both[i] for i in sorted(rng.choice(len(both), size=number, replace=False))]
+            tasks += [_Task(place, asked.cell, recomputed, (claimed,)) for asked, claimed in both]
+        for task, difference in self._played("recomputed", tasks):
+            if difference is None:
+                done = self.verdicts[task.bundle].recomputed + 1
+                self._note(task.bundle, recomputed=done)
+            else:
+                self._note(task.bundle, failure=str(difference), difference=difference)
+        for place in self._standing():
+            self._note(place, level="recomputed")
+
+    def run_announced(self, number: int | None) -> None:
+        """Run designs on announced seeds, where they must choose what is claimed."""
+        tasks = []
+        for place in self._standing():
+            one = self.bundles[place]
+            said = one.bundle.manifest.design
+            if not one.runnable:
+                self._note(
+                    place,
+                    failure=f"the installed {said.name!r} is not the one that was submitted: its "
+                    "source or its parameters are others",
+                )
+            elif said.deterministic:
+                rng = self._drawn("announced")
+                for _, group in one.environments:
+                    size = len(group) if number is None else min(number, len(group))
+                    for i in sorted(rng.choice(len(group), size=size, replace=False)):
+                        asked, claimed = group[i]
+                        how = (one.design, self.limits, claimed)
+                        tasks.append(_Task(place, asked.cell, reproduced, how))
+        for task, played in self._played("announced", tasks):
             if played.failure is not None or played.difference is not None:
-                return replace(
-                    verdict,
+                self._note(
+                    task.bundle,
                     failure=played.failure or f"run again, {played.difference}",
                     difference=played.difference,
                 )
-        return replace(verdict, announced=len(tasks))
+            else:
+                self._note(task.bundle, announced=self.verdicts[task.bundle].announced + 1)
 
-    def run_fresh(self, verdict: Verdict, number: int) -> Verdict:
-        """Run the design on seeds that nobody knew, where it must do as well as is claimed."""
-        groups, reference = self._by_environment(), design_spec(self.board.reference)
-        announced = {one.cell.seed for one in self.planned}
-        seeds = fresh_seeds(drawn_stream(self.secret, self.digest, "fresh"), number, announced)
-        verdict = replace(verdict, fresh=seeds)
-        worlds = [
-            replace(_to_the_end(group[0][0].cell), seed=seed)
-            for _, group in groups
-            for seed in seeds
-        ]
-        tasks = [(cell, self._foreign(), self.limits, None) for cell in worlds]
-        found: dict[str, list[float]] = {}
-        for cell, played in zip(worlds, self._spread("fresh", reproduced, tasks), strict=True):
+    def run_fresh(self, number: int) -> None:
+        """Run designs on seeds that nobody knew, where they must do as well as is claimed."""
+        known = {asked.cell.seed for one in self.bundles for asked in one.planned}
+        seeds = fresh_seeds(self._drawn("fresh"), number, known)
+        tasks, worlds = [], {}
+        for place in self._standing():
+            self._note(place, fresh=seeds)
+            one = self.bundles[place]
+            worlds[place] = [
+                replace(_to_the_end(group[0][0].cell), seed=seed)
+                for _, group in one.environments
+                for seed in seeds
+            ]
+            how = (one.design, self.limits, None)
+            tasks += [_Task(place, cell, reproduced, how) for cell in worlds[place]]
+        found: dict[int, dict[str, list[float]]] = {place: {} for place in worlds}
+        for task, played in self._played("fresh", tasks):
             if played.gap is None:
-                return replace(verdict, failure=played.failure)
-            found.setdefault(cell.environment.label, []).append(played.gap)
+                self._note(task.bundle, failure=played.failure)
+            else:
+                found[task.bundle].setdefault(task.cell.environment.label, []).append(played.gap)
+        beside = self._references({place: worlds[place] for place in self._standing()})
+        for place in self._standing():
+            self._compare(place, found[place], beside[place])
+
+    def _compare(
+        self,
+        place: int,
+        found: Mapping[str, Sequence[float]],
+        beside: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]] | None,
+    ) -> None:
+        """Hold what fresh seeds gave against what is claimed.
+
+        Args:
+            place: of the bundle.
+            found: gaps on fresh seeds, by environment.
+            beside: the reference's gaps on the claimed worlds and on the fresh ones; None for the
+                reference itself.
+        """
+        groups = self.bundles[place].environments
         claims = {
-            label: [_gap(claimed, one.horizon) for one, claimed in group] for label, group in groups
+            label: [_gap(claimed, asked.horizon) for asked, claimed in group]
+            for label, group in groups
         }
-        beside: list[Mapping[str, list[float]] | None] = [None, None]
-        if self.planned[0].cell.design.identity() != reference.identity():
-            there = self._entered(reference)
-            if there is None:
-                there = self._played(reference, [_to_the_end(one.cell) for one in self.planned])
-            beside = [there, self._played(reference, worlds)]
         alike = len({tuple(cell.seed for _, cell in group) for _, group in groups}) == 1
         claimed, fresh = (
             log_ratios(gaps, others, together=alike)
-            for gaps, others in zip((claims, found), beside, strict=True)
+            for gaps, others in zip((claims, found), beside or (None, None), strict=True)
         )
-        verdict = replace(verdict, ranges=tuple(prediction(claimed, fresh)))
-        if (off := next((r for r in verdict.ranges if not r.holds), None)) is None:
-            return replace(verdict, level="reproduced")
-        over = "" if beside[0] is None else f" over {reference.label}'s"
-        return replace(
-            verdict,
+        ranges = tuple(prediction(claimed, fresh))
+        self._note(place, ranges=ranges)
+        if (off := next((r for r in ranges if not r.holds), None)) is None:
+            self._note(place, level="reproduced")
+            return
+        over = "" if beside is None else f" over {self.bundles[place].board.reference}'s"
+        self._note(
+            place,
             failure=f"{off.environment}: on seeds that nobody had announced, the log of the gap"
             f"{over} is {off.found:.3f}, where the claimed figures predict {off.low:.3f} to "
             f"{off.high:.3f}",
         )
 
-    def _entered(self, reference: Spec) -> dict[str, list[float]] | None:
-        """The reference's gaps on the announced seeds, as its entry has them, if there is one."""
-        folder = board_folder(self.board.name, self.root).joinpath("entries")
-        file = folder.joinpath(f"{slug(reference.label)}.json")
-        if self.bundle.manifest.changes or not file.is_file():
-            return None
-        entry = read_entry(file.read_bytes(), file.name)
-        said, curves = entry.design, {curve.environment: curve for curve in entry.curves}
-        if (entry.board_digest, said.name, said.params, said.source) != (
-            self.board.digest,
-            reference.name,
-            reference.params,
-            reference.source,
-        ):
-            return None
-        found: dict[str, list[float]] = {}
-        for one in self.planned:
-            curve = curves.get(one.label)
-            if curve is None or one.cell.seed not in curve.seeds:
-                return None
-            row = curve.gaps[curve.seeds.index(one.cell.seed)]
-            found.setdefault(one.label, []).append(row[curve.budgets.index(one.horizon)])
-        return found
+    def _references(
+        self, worlds: Mapping[int, Sequence[Cell]]
+    ) -> dict[int, tuple[dict[str, list[float]], dict[str, list[float]]] | None]:
+        """The reference's gaps on each bundle's announced worlds and on its fresh ones.
 
-    def _played(self, reference: Spec, cells: Sequence[Cell]) -> dict[str, list[float]]:
-        """The reference's gaps, by environment."""
-        tasks = [(replace(cell, design=reference),) for cell in cells]
-        found: dict[str, list[float]] = {}
-        for cell, gap in zip(cells, self._spread("reference", played_here, tasks), strict=True):
-            found.setdefault(cell.environment.label, []).append(gap)
-        return found
+        Those on announced worlds are its entry's, where the board has one. None for a bundle of the
+        reference itself.
+        """
+        cells: dict[int, tuple[list[Cell], list[Cell]]] = {}
+        entered: dict[int, dict[str, list[float]] | None] = {}
+        for place, fresh in worlds.items():
+            one = self.bundles[place]
+            reference = design_spec(one.board.reference)
+            if one.planned[0].cell.design.identity() == reference.identity():
+                continue
+            entered[place] = _entered(one, reference)
+            claimed = [_to_the_end(asked.cell) for asked in one.planned]
+            cells[place] = (
+                [replace(cell, design=reference) for cell in claimed if entered[place] is None],
+                [replace(cell, design=reference) for cell in fresh],
+            )
+        needed = {
+            cell.key: _Task(place, cell, played_here)
+            for place, both in cells.items()
+            for cell in (*both[0], *both[1])
+        }
+        gaps = {task.cell.key: gap for task, gap in self._played("reference", [*needed.values()])}
 
-    def _installed(self) -> bool:
-        """Whether a design that ships with pairbench is the very one that was submitted."""
-        said = self.bundle.manifest.design
-        try:
-            installed = design_spec(said.label)
-        except PairbenchError:
-            return False
-        return (installed.source, installed.params) == (said.source, said.params)
+        def by_environment(some: Sequence[Cell]) -> dict[str, list[float]]:
+            found: dict[str, list[float]] = {}
+            for cell in some:
+                found.setdefault(cell.environment.label, []).append(gaps[cell.key])
+            return found
 
-    def _foreign(self) -> Foreign:
-        said = self.bundle.manifest.design
-        return Foreign(said.name, dict(said.params), self.bundle.source, said.control)
+        return dict.fromkeys(worlds) | {
+            place: (entered[place] or by_environment(claimed), by_environment(fresh))
+            for place, (claimed, fresh) in cells.items()
+        }
 
-    def _by_environment(self) -> list[tuple[str, list[tuple[BoardCell, BundledCell]]]]:
-        both = zip(self.planned, self.bundle.cells, strict=True)
-        return [(k, list(g)) for k, g in itertools.groupby(both, key=lambda pair: pair[0].label)]
+    def _standing(self) -> list[int]:
+        """The places of bundles of which nothing is found that is not as claimed."""
+        return [place for place, verdict in enumerate(self.verdicts) if verdict.passed]
 
-    def _spread(
-        self, what: str, function: Callable[..., _R], tasks: Sequence[tuple[Any, ...]]
-    ) -> Iterator[_R]:
-        """The function's results in the order of the tasks, which are spread over processes."""
+    def _note(self, place: int, **found: Any) -> None:
+        self.verdicts[place] = replace(self.verdicts[place], **found)
+
+    def _drawn(self, purpose: str) -> np.random.Generator:
+        return drawn_stream(self.secret, self.digests, purpose)
+
+    def _played(self, what: str, tasks: Sequence[_Task]) -> Iterator[tuple[_Task, Any]]:
+        """What came of the tasks, those of one world together, so that it is drawn once.
+
+        Of a bundle that has failed nothing more is told, and nothing is played once all have.
+        """
         self.on_progress(what, 0, len(tasks))
+        groups: dict[tuple[str, int], list[_Task]] = {}
+        for task in tasks:
+            groups.setdefault(task.world, []).append(task)
+        results: Iterator[list[Any]]
         if self.pool is None:
-            results: Iterator[_R] = itertools.starmap(function, tasks)
+            results = map(_done, groups.values())
         else:  # neighbours share an environment; few of them, so that no process stands idle
-            size = max(1, min(8, len(tasks) // 8))
-            results = self.pool.map(function, *zip(*tasks, strict=True), chunksize=size)
+            size = max(1, min(8, len(groups) // 8))
+            results = self.pool.map(_done, groups.values(), chunksize=size)
+        done = 0
         try:
-            for done, result in enumerate(results, start=1):
+            for group, answers in zip(groups.values(), results, strict=True):
+                done += len(group)
                 self.on_progress(what, done, len(tasks))
-                yield result
+                for task, answer in zip(group, answers, strict=True):
+                    if self.verdicts[task.bundle].passed:
+                        yield task, answer
+                if not self._standing():
+                    return
         except BrokenProcessPool as error:
             raise RunError(
                 "a process of the verifier itself was killed, which is what running out of memory "
                 "looks like. Take fewer --jobs."
             ) from error
+
+
+def _done(tasks: Sequence[_Task]) -> list[Any]:
+    """What comes of tasks; runs in a process of its own."""
+    return [task.function(task.cell, *task.arguments) for task in tasks]
+
+
+def _entered(one: Admitted, reference: Spec) -> dict[str, list[float]] | None:
+    """The reference's gaps on the announced seeds, as its entry has them, if there is one."""
+    folder = board_folder(one.board.name, one.root).joinpath("entries")
+    file = folder.joinpath(f"{slug(reference.label)}.json")
+    if one.bundle.manifest.changes or not file.is_file():
+        return None
+    entry = read_entry(file.read_bytes(), file.name)
+    said, curves = entry.design, {curve.environment: curve for curve in entry.curves}
+    if (entry.board_digest, said.name, said.params, said.source) != (
+        one.board.digest,
+        reference.name,
+        reference.params,
+        reference.source,
+    ):
+        return None
+    found: dict[str, list[float]] = {}
+    for asked in one.planned:
+        curve = curves.get(asked.label)
+        if curve is None or asked.cell.seed not in curve.seeds:
+            return None
+        row = curve.gaps[curve.seeds.index(asked.cell.seed)]
+        found.setdefault(asked.label, []).append(row[curve.budgets.index(asked.horizon)])
+    return found
 
 
 @contextmanager
@@ -443,90 +466,6 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
             yield pool
         finally:  # also when nobody wants the rest
             pool.shutdown(cancel_futures=True)
-
-
-def _board(bundle: Bundle, name: str, root: Path | None) -> Board:
-    said = bundle.manifest
-    try:
-        board = load_board(said.board, root)
-    except UnknownBoard as error:
-        raise InvalidSubmission(f"{name}: {error}") from error
-    if board.published is None:
-        raise InvalidSubmission(f"{name}: board {board.name!r} is a study and takes no entries.")
-    if board.digest != said.board_digest:
-        raise InvalidSubmission(
-            f"{name} is for a board {board.name!r} whose board.toml says something else than the "
-            "one that is installed here. Take the version of pairbench that it was made with."
-        )
-    return board
-
-
-def _check_design(bundle: Bundle) -> None:
-    """Refuse a design that is called what it is not."""
-    said = bundle.manifest.design
-    own = {module.name.replace("_", "-") for module in modules("pairbench.designs")}
-    what = f"the design {said.name!r}"
-    try:
-        _, given = parsed(said.label)
-    except InvalidParameter as error:
-        raise InvalidSubmission(f"{what}: its label is no spec. {error}") from error
-    told = ", ".join(f"{key}={value!r}" for key, value in given.items())
-    unlike = any(k not in said.params or said.params[k] != given[k] for k in given)
-    if unlike or said.label != (f"{said.name}({told})" if told else said.name):
-        raise InvalidSubmission(f"{what} cannot be labelled {said.label!r}.")
-    changes = bundle.manifest.changes
-    # What an open entry changes is told by its slug, too; JSON does not keep how it was written.
-    start = slug(f"{said.label} open")
-    if not (said.slug.startswith(start) if changes else said.slug == slug(said.label)):
-        raise InvalidSubmission(f"{what} cannot be called {said.slug!r} in file names.")
-    if bundle.source is None:
-        if said.name not in own:
-            raise InvalidSubmission(
-                f"{what} is none that ships with pairbench, so its source must be in the bundle."
-            )
-        if said.control != design_details(said.name)["control"]:
-            raise InvalidSubmission(f"{what}: whether it is a control is said wrongly.")
-        return
-    if not is_file(said.name):
-        raise InvalidSubmission(f"{what} has a source, so its name must be a file's: my_design.py")
-    if said.control:
-        raise InvalidSubmission(f"{what}: only designs that ship with pairbench can be controls.")
-    looks = {_skeleton(name): name for name in own}
-    stem = said.name.partition(".py")[0]
-    if (like := looks.get(_skeleton(stem))) is not None:
-        raise InvalidSubmission(
-            f"{what} looks like pairbench's own {like!r}. Give its file another name."
-        )
-
-
-def _skeleton(name: str) -> str:
-    """What a name looks like at a glance; names that are easily confused have one in common."""
-    text = re.sub(r"[^a-z0-9]", "", name.lower().replace("rn", "m").replace("vv", "w"))
-    return text.translate(str.maketrans("015i", "olsl"))
-
-
-def _check_entry(data: bytes, bundle: Bundle, digest: str) -> None:
-    said, made = read_entry(data, "the entry"), entry_of(bundle, digest)
-    if said.bundle != digest:
-        raise InvalidSubmission(
-            f"the entry is of another bundle: it names {said.bundle[:12]}…, and this one is "
-            f"{digest[:12]}…."
-        )
-    one, other = said.content(), made.content()
-    one.pop("verification", None)
-    if unlike := _place(one, other):
-        raise InvalidSubmission(f"the entry's {unlike} is not what its bundle comes to.")
-
-
-def _place(one: Any, other: Any, name: str = "") -> str | None:
-    """Where two values differ, None if nowhere."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping) and one.keys() == other.keys():
-        parts = [(f"{name}.{key}" if name else key, one[key], other[key]) for key in one]
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        parts = [(f"{name}[{i}]", x, y) for i, (x, y) in enumerate(zip(one, other, strict=True))]
-    else:
-        return None if one == other else name or "form"
-    return next((found for n, x, y in parts if (found := _place(x, y, n))), None)
 
 
 def _to_the_end(cell: Cell) -> Cell:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from pairbench.boards import Board
+from pairbench.submission.admission import admitted
 from pairbench.submission.bundle import Bundle, Packed, packed
 from pairbench.submission.strict import validated
 from pairbench.submission.submit import Submission, make_submission
+from pairbench.submission.verify import Verdict, verify_bundles
 from tests.small_board import TOML, played, small_board
 
 MINE = '''"""Take prompts at random, and two of their completions.
@@ -29,6 +31,18 @@ def select(view, n, shift=1.0):
     return np.column_stack([prompts, np.zeros(n, int), np.full(n, int(shift))])
 '''
 """A design of a stranger's."""
+
+
+def verify_bundle(
+    data: bytes,
+    name: str,
+    *,
+    entry: bytes | None = None,
+    board_root: Path | None = None,
+    **how: Any,
+) -> Verdict:
+    """The verdict on a single bundle."""
+    return verify_bundles([admitted(data, name, entry=entry, board_root=board_root)], **how)[0]
 
 
 @dataclass(frozen=True)

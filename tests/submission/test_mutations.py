@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from pairbench.errors import InvalidSubmission
 from pairbench.submission.bundle import packed, unpacked
 from pairbench.submission.submit import Submission
-from pairbench.submission.verify import verify_bundle
-from tests.submission.conftest import Played, played_board
+from tests.submission.conftest import Played, played_board, verify_bundle
 
 Place = tuple[str | int, ...]
 

@@ -9,10 +9,10 @@ from pairbench import make_env, run
 from pairbench.boards import Board
 from pairbench.submission.recompute import EXACT, SAMPLED, TRAINED, _tolerance, _unlike
 from pairbench.submission.submit import Submission, make_submission
-from pairbench.submission.verify import Verdict, verify_bundle
+from pairbench.submission.verify import Verdict
 from pairbench.world import World, drawn_world
 from tests.small_board import small_board
-from tests.submission.conftest import repacked
+from tests.submission.conftest import repacked, verify_bundle
 
 KINDS = """
 title = "Worlds of many kinds"

@@ -14,13 +14,14 @@ from pairbench.boards import read_board
 from pairbench.errors import InvalidParameter, InvalidSubmission
 from pairbench.harness.play import play
 from pairbench.registry import Spec, make_env
+from pairbench.submission.admission import admitted
 from pairbench.submission.bundle import unpacked
 from pairbench.submission.entry import read_entry
 from pairbench.submission.recompute import Difference
 from pairbench.submission.submit import Submission, board_cells, entry_of, slug
-from pairbench.submission.verify import Verdict, verify_bundle
+from pairbench.submission.verify import Verdict, verify_bundles
 from tests.small_board import TOML, played, small_board
-from tests.submission.conftest import MINE, Played, played_board, repacked
+from tests.submission.conftest import MINE, Played, played_board, repacked, verify_bundle
 
 Content = dict[str, Any]
 
@@ -136,6 +137,45 @@ def test_the_reference_s_entry_is_taken_where_there_is_one(
     assert {total for what, _, total in told if what == "reference"} == {2}  # the fresh ones
     for one, other in zip(without.ranges, with_entry.ranges, strict=True):
         assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-4)
+
+
+def test_bundles_are_verified_together_as_they_are_alone(small: Played, greedy: Submission) -> None:
+    def spoil(content: Content) -> None:
+        content["cells"][1]["rounds"][1]["score"]["gap"] *= 0.5
+
+    def of_another(content: Content) -> None:
+        for cell, theirs in zip(content["cells"], greedy.bundle.cells, strict=True):
+            cell["rounds"] = theirs.model_dump(mode="json")["rounds"][: len(cell["rounds"])]
+
+    played(small.board, small.run, ["leverage"])
+    leverage = small.submitted("leverage")
+    data = [
+        greedy.packed.data,
+        repacked(greedy.bundle, spoil).data,
+        small.submitted("uniform").packed.data,
+        repacked(leverage.bundle, of_another).data,
+        leverage.packed.data,
+    ]
+    told = []
+    verdicts = verify_bundles(
+        [admitted(one, str(place), board_root=small.root) for place, one in enumerate(data)],
+        secret=b"a secret",
+        jobs=2,
+        announced=1,
+        fresh=2,
+        on_progress=lambda *what: told.append(what),
+    )
+    levels = ["reproduced", "claimed", "reproduced", "recomputed", "reproduced"]
+    assert [verdict.level for verdict in verdicts] == levels
+    assert [verdict.recomputed for verdict in verdicts] == [4, 1, 4, 4, 4]
+    assert [verdict.announced for verdict in verdicts] == [2, 0, 2, 0, 2]
+    assert len({verdict.fresh for verdict in verdicts if verdict.ranges}) == 1
+    # Of the reference, 2 × 2 cells that are announced and 2 × 2 that are fresh, for all of them.
+    assert {total for what, _, total in told if what == "reference"} == {8}
+    # What was found of one is what is found of it alone, but for the seeds, which are others.
+    alone = verified(small, data[1], "reproduced")
+    assert verdicts[1].difference == alone.difference
+    assert alone.fresh != verdicts[0].fresh
 
 
 # -- what was tampered with is seen --------------------------------------------------------------
