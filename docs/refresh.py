@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = {"pairbench": [sys.executable, "-m", "pairbench.cli"], "python": [sys.executable]}
+PROGRAMS = {"pairbench": [sys.executable, "-m", "pairbench"], "python": [sys.executable]}
 PART = re.compile(r"(?<=^<!-- \$ )(.*?)( -->\n).*?(?=^<!-- end -->$)", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`((?:designs|envs)/\w+\.py)`")
 BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)

@@ -59,6 +59,24 @@ Dtype = Annotated[
 ]
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        import pairbench
+
+        sys.stdout.write(f"pairbench {pairbench.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """What goes for all commands."""
+
+
 def main() -> None:
     """Run the command line; errors that pairbench foresees are one message, not a traceback."""
     from pairbench.errors import PairbenchError
@@ -678,7 +696,3 @@ def _show(report: "Report", folder: Path, as_json: bool) -> None:
         sys.stdout.write(report.to_json() + "\n")
     else:
         print_report(report, files)
-
-
-if __name__ == "__main__":
-    main()

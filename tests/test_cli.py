@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
+import pairbench
+
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 QUICK = ["--env", TINY, "--seeds", "0:2", "--budgets", "5,10", "--jobs", "2"]
 SELECT = """
@@ -73,7 +75,7 @@ def environment_variables(root: Path) -> dict[str, str]:
 def command(environment_variables: dict[str, str]) -> Cli:
     def call(*arguments: str, cwd: Path, **variables: str) -> Done:
         return subprocess.run(
-            [sys.executable, "-m", "pairbench.cli", *arguments],
+            [sys.executable, "-m", "pairbench", *arguments],
             cwd=cwd,
             env=environment_variables | variables,
             capture_output=True,
@@ -149,6 +151,10 @@ def test_help_imports_nothing_heavy(
     # typer itself takes pydantic to read the options of a command.
     allowed = set() if arguments in ([], ["--help"]) else {"pydantic"}
     assert not (HEAVY - allowed) & set(modules.split())
+
+
+def test_the_version_is_told(here: Cli) -> None:
+    assert good(here("--version")).stdout == f"pairbench {pairbench.__version__}\n"
 
 
 def test_every_command_is_in_the_help(here: Cli) -> None:

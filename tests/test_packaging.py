@@ -137,7 +137,7 @@ def test_the_installed_package_runs_the_quickstart_outside_the_checkout(
     installed: Path, tmp_path: Path
 ) -> None:
     arguments = ["run", "quickstart", "--out", str(tmp_path / "run")]
-    done = in_target(installed, tmp_path, "-m", "pairbench.cli", *arguments)
+    done = in_target(installed, tmp_path, "-m", "pairbench", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     table = re.findall(r"^ +\d+=? +([a-z-]+) +\d\.\d{4} ", done.stdout, re.MULTILINE)
     assert {"uniform", "i-optimal", "greedy-i-robust"} <= set(table)

@@ -44,7 +44,7 @@ def test_its_commands_submit_and_verify_a_design(page: str, tmp_path: Path) -> N
     for program, *arguments in commands(page):
         assert program == "pairbench"
         done = subprocess.run(
-            [sys.executable, "-m", "pairbench.cli", *arguments],
+            [sys.executable, "-m", "pairbench", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,

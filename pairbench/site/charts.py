@@ -22,7 +22,7 @@ from pairbench.site.words import (
     short,
     triple,
 )
-from pairbench.standings import Standing
+from pairbench.standings import Standing, Standings, run_ratios
 from pairbench.submission.entry import BoardEntry
 
 Array = NDArray[np.float64]
@@ -86,45 +86,37 @@ def chart_data(
         "profile": {
             "taus": [number(tau) for tau in _TAUS],
             "shares": [
-                [number(share) for share in profile(s.entry, reference, _TAUS)] for s in standings
+                [number(share) for share in profile(board, s.entry, reference, _TAUS)]
+                for s in standings
             ],
         },
     }
 
 
-def profile(entry: BoardEntry, reference: BoardEntry, taus: Array) -> Array:
+def profile(board: Board, entry: BoardEntry, reference: BoardEntry, taus: Array) -> Array:
     """Share of worlds in which the gap is at most τ times the reference's, ``(n_taus,)``.
 
     A world is an environment with a seed; all environments count alike, whatever their number of
-    seeds. Gaps are those after the last budget that both have.
+    seeds.
 
     Args:
+        board: the board.
         entry: of the design.
         reference: of the reference.
         taus: τ, ``(n_taus,)``.
     """
-    shares = []
-    for own, base in zip(entry.curves, reference.curves, strict=True):
-        budget = max(set(own.budgets) & set(base.budgets))
-        theirs = dict(zip(base.seeds, base.gaps, strict=True))
-        column, base_column = own.budgets.index(budget), base.budgets.index(budget)
-        pairs = [
-            (gaps[column], theirs[seed][base_column])
-            for seed, gaps in zip(own.seeds, own.gaps, strict=True)
-        ]
-        # Multiplied instead of divided: gaps may be 0.
-        mine, others = np.array(pairs, dtype=np.float64).T
-        shares.append((mine <= taus[:, None] * others).mean(axis=1))
-    mean: Array = np.mean(shares, axis=0)
+    ratios = run_ratios(board, reference, entry)
+    mean: Array = np.mean([(own <= taus[:, None]).mean(axis=1) for own in ratios], axis=0)
     return mean
 
 
 def profile_rows(
-    standings: Sequence[Standing], reference: BoardEntry
+    table: Standings, reference: BoardEntry
 ) -> tuple[tuple[float, ...], list[tuple[Standing, list[float]]]]:
     """The profiles at a few τ, for a table: the τ, and each design with its shares."""
     taus = np.array(_PROFILE_AT)
-    return _PROFILE_AT, [(s, profile(s.entry, reference, taus).tolist()) for s in standings]
+    rows = [(s, profile(table.board, s.entry, reference, taus).tolist()) for s in table.closed]
+    return _PROFILE_AT, rows
 
 
 def savings_svg(standings: Sequence[Standing]) -> Markup:

@@ -34,7 +34,7 @@ def cli(environment_variables: dict[str, str], tmp_path: Path) -> Cli:
 
     def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "pairbench.cli", *arguments],
+            [sys.executable, "-m", "pairbench", *arguments],
             cwd=cwd or tmp_path,
             env=environment_variables,
             capture_output=True,

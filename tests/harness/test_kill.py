@@ -59,7 +59,7 @@ def started(environment_variables: dict[str, str], tmp_path: Path) -> Start:
     @contextmanager
     def start(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pairbench.cli", *arguments],
+            [sys.executable, "-m", "pairbench", *arguments],
             cwd=tmp_path,
             env=environment_variables,
             stdout=subprocess.DEVNULL,
@@ -87,7 +87,7 @@ def undisturbed(
 ) -> Any:
     folder = tmp_path_factory.mktemp("undisturbed")
     subprocess.run(
-        [sys.executable, "-m", "pairbench.cli", *PLAN, "--out", str(folder)],
+        [sys.executable, "-m", "pairbench", *PLAN, "--out", str(folder)],
         env=environment_variables,
         capture_output=True,
         check=True,

@@ -252,7 +252,7 @@ def test_a_killed_command_goes_on_and_comes_to_the_same(
     arguments = ["pool", "generate", "--policy", policy, "--prompts", "prompts.jsonl"]
     arguments += ["--completions", "4", "--max-tokens", "8", "--shard", "2", "--device", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pairbench.cli", *arguments, "--out", "killed"],
+        [sys.executable, "-m", "pairbench", *arguments, "--out", "killed"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,

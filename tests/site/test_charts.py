@@ -61,22 +61,24 @@ def test_a_profile_counts_worlds_and_all_environments_alike(tmp_path: Path) -> N
         second.model_copy(update={"gaps": tuple(tuple(g / 2 for g in row) for row in second.gaps)}),
     )
     entry = reference.model_copy(update={"curves": curves})
-    shares = charts.profile(entry, reference, np.array([0.4, 0.5001, 0.9, 1.0]))
+    shares = charts.profile(board, entry, reference, np.array([0.4, 0.5001, 0.9, 1.0]))
     assert shares == pytest.approx([0, 5 / 8, 5 / 8, 1])
     # The order of seeds says nothing.
     turned = [
         c.model_copy(update={"seeds": c.seeds[::-1], "gaps": c.gaps[::-1]}) for c in entry.curves
     ]
     same = entry.model_copy(update={"curves": tuple(turned)})
-    assert charts.profile(same, reference, np.array([0.5001])) == pytest.approx([5 / 8])
+    assert charts.profile(board, same, reference, np.array([0.5001])) == pytest.approx([5 / 8])
 
 
 def test_a_profile_grows_and_the_references_steps_at_one(table: Standings) -> None:
     assert table.reference is not None
     taus = 2.0 ** np.linspace(-5, 5, 41)
     for standing in table.closed:
-        assert (np.diff(charts.profile(standing.entry, table.reference, taus)) >= 0).all()
-    own = charts.profile(table.reference, table.reference, taus)
+        assert (
+            np.diff(charts.profile(table.board, standing.entry, table.reference, taus)) >= 0
+        ).all()
+    own = charts.profile(table.board, table.reference, table.reference, taus)
     np.testing.assert_array_equal(own, taus >= 1)
 
 
