@@ -5,8 +5,9 @@
 
 The first command plays the board, which can be stopped and goes on where it was; the second makes
 an entry of each design in ``leaderboards/`` and verifies it, some designs at a time, which share
-the worlds that they are run on; those that are there at the level that is asked for, of the source
-that was run, are left out. Their bundles are not kept: the first command makes them again.
+the worlds that they are run on. Unless designs are named, those whose entries are there at the
+level that is asked for, of the same source, are left out. Their bundles are not kept: the first
+command makes them again.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from pairbench.boards import board_folder, load_board
 from pairbench.harness.store import Store
+from pairbench.registry import design_spec
 from pairbench.submission.admission import admitted
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import LEVELS, write_entry
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the board that the command line names; 1 if a design did not reach its level."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("board")
-    parser.add_argument("designs", nargs="*", help="labels (default: all of the run)")
+    parser.add_argument("designs", nargs="*", help="labels (default: what is missing)")
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/BOARD)")
     parser.add_argument("--level", choices=["recomputed", "reproduced"], default="reproduced")
     parser.add_argument(
@@ -45,24 +47,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = given.run or Path("runs") / board.name
     order = list(LEVELS)
     there = {entry.design.label: entry for entry in load_entries(board.name, root)}
-    labels = given.designs or sorted(
-        {
-            record["labels"]["design"]
-            for _, record in Store(run / "cells").records()
-            if record["status"] == "ok"
-        }
-    )
-    made = [make_submission(board, run, label, author=AUTHOR, link=LINK) for label in labels]
-    missing = [
-        one
-        for one in made
-        if (known := there.get(one.entry.design.label)) is None
-        or known.bundle != one.entry.bundle
+    played = {
+        record["labels"]["design"]
+        for _, record in Store(run / "cells").records()
+        if record["status"] == "ok"
+    }
+    labels = given.designs or [
+        label
+        for label in sorted(played)
+        if (known := there.get(label)) is None
+        or known.design.source != design_spec(label).source
         or order.index(known.level) < order.index(given.level)
     ]
     failed = 0
-    for start in range(0, len(missing), given.together):
-        some = missing[start : start + given.together]
+    for start in range(0, len(labels), given.together):
+        some = [
+            make_submission(board, run, label, author=AUTHOR, link=LINK)
+            for label in labels[start : start + given.together]
+        ]
         verdicts = verify_bundles(
             [
                 admitted(

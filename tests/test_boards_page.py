@@ -28,9 +28,9 @@ def test_a_board_is_filled_once(
     arguments = [NAME, "--run", str(run), "--boards", str(boards), "--jobs", "1"]
     arguments += ["--level", "recomputed"]
     assert fill([*arguments, "uniform"]) == 0
-    assert [line.split(" in ")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "uniform: recomputed"
-    ]
+    first, rest = capsys.readouterr().out.split("\n", 1)
+    assert first == "uniform: recomputed"
+    assert rest.startswith("1 designs in ")
     assert fill(arguments) == 0
     told = capsys.readouterr().out
     assert "uniform" not in told
@@ -38,3 +38,8 @@ def test_a_board_is_filled_once(
     entries = load_entries(NAME, boards)
     assert [entry.design.label for entry in entries] == ["first-two", "leverage", "uniform"]
     assert {entry.level for entry in entries} == {"recomputed"}
+    # All are there; one that is named is made once more.
+    assert fill(arguments) == 0
+    assert capsys.readouterr().out == ""
+    assert fill([*arguments, "leverage", "--together", "1"]) == 0
+    assert capsys.readouterr().out.startswith("leverage: recomputed")
