@@ -393,7 +393,10 @@ def _renderer(boards: Sequence[BoardPage]) -> Callable[..., bytes]:
         "environments": _by_environment(boards),
         "families": FAMILIES,
         "levels": LEVELS,
-        "environment_names": lambda board: [words.short(e.spec) for e in board.environments],
+        "environment_names": lambda board: [
+            words.short(e.spec, [other.spec for other in board.environments])
+            for e in board.environments
+        ],
         "student_table": _student,
         "profile_rows": charts.profile_rows,
         "savings_svg": charts.savings_svg,

@@ -57,7 +57,9 @@ def chart_data(
         first = standings[0].environments[k]
         panels.append(
             {
-                "environment": short(board.environments[k].spec),
+                "environment": short(
+                    board.environments[k].spec, [e.spec for e in board.environments]
+                ),
                 "unit": first.unit,
                 "budgets": first.budgets,
                 "floor": number(first.floor),

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -88,9 +88,16 @@ def savings_range(savings: Estimate) -> str:
     return savings_text(savings).partition(" (")[2].removesuffix(")")
 
 
-def short(environment: str) -> str:
-    """An environment without the namespace that most share."""
-    return environment.removeprefix("pairbench/")
+def short(environment: str, among: Sequence[str] = ()) -> str:
+    """An environment without the namespace that most share.
+
+    Args:
+        environment: its spec or label.
+        among: the board's; where all are of one name, only its parameters are told.
+    """
+    name, _, params = environment.removeprefix("pairbench/").partition("(")
+    same = bool(params) and {short(other).partition("(")[0] for other in among} == {name}
+    return params.removesuffix(")") if same else environment.removeprefix("pairbench/")
 
 
 def verdict(ratio: Estimate) -> str:

@@ -159,3 +159,14 @@ def test_savings_are_split_into_figure_and_interval() -> None:
 def test_a_geometric_mean_is_one_of_logarithms() -> None:
     assert words.geometric_mean([0.25, 4.0, 1.0]) == pytest.approx(1)
     assert words.geometric_mean([0.0, 4.0]) == 0
+
+
+def test_environments_of_one_name_are_told_apart_by_their_parameters() -> None:
+    alike = ["pairbench/PowerLaw-v1", "pairbench/PowerLaw-v1(annotator='crowd(votes=3)', dim=2)"]
+    assert [words.short(one, alike) for one in alike] == [
+        "PowerLaw-v1",
+        "annotator='crowd(votes=3)', dim=2",
+    ]
+    others = [*alike, "pairbench/Isotropic-v1"]
+    assert words.short(alike[1], others) == "PowerLaw-v1(annotator='crowd(votes=3)', dim=2)"
+    assert words.short("other/World-v1") == "other/World-v1"

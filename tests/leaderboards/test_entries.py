@@ -1,0 +1,46 @@
+"""The entries of the boards that ship: complete, verified, and still what the code gives."""
+
+import numpy as np
+import pytest
+
+from pairbench.boards import load_board
+from pairbench.harness.play import play
+from pairbench.registry import design_names, make_design, make_env, parsed
+from pairbench.standings import standings
+from pairbench.submission.collection import load_entries
+from pairbench.submission.entry import BoardEntry
+
+FILLED = ["alpaca-eval-v1", "annotators-v1", "synthetic-v1"]
+
+
+@pytest.fixture(params=FILLED)
+def entries(request: pytest.FixtureRequest) -> list[BoardEntry]:
+    return load_entries(str(request.param))
+
+
+def test_every_design_has_an_entry_that_was_reproduced(entries: list[BoardEntry]) -> None:
+    needs = {"generate-first", "per-cost"}  # another design or prices, so they are no entries
+    assert {entry.design.name for entry in entries} == set(design_names()) - needs
+    assert {entry.level for entry in entries} == {"reproduced"}
+    assert not any(entry.dirty for entry in entries)
+    table = standings(load_board(entries[0].board), entries)
+    assert len(table.closed) == len(entries)
+    assert not table.open
+
+
+@pytest.mark.parametrize("board", ["annotators-v1", "synthetic-v1"])
+@pytest.mark.parametrize("design", ["uniform", "greedy-i", "k-center", "smallest-gap", "dts"])
+def test_an_entry_is_what_its_design_gives(board: str, design: str) -> None:
+    (entry,) = [one for one in load_entries(board) if one.design.label == design]
+    for curve in entry.curves[:2]:
+        name, params = parsed(curve.environment)
+        budgets = [budget for budget in curve.budgets if budget <= 100]
+        episode = play(
+            make_env(name, **params),
+            make_design(design),
+            curve.seeds[0],
+            budgets,
+            horizon=load_board(board).budgets[-1],
+        )
+        found = [round_.score.gap for round_ in episode.rounds]
+        np.testing.assert_allclose(found, curve.gaps[0][: len(budgets)], rtol=1e-5)
