@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairbench import cli_boards, cli_tables
+from pairbench import cli_annotation, cli_boards, cli_tables
+from pairbench.cli_options import Device, Dtype, Json, use
 
 if TYPE_CHECKING:
     from pairbench.report import Report
@@ -25,6 +26,7 @@ app.add_typer(data_app, name="data", no_args_is_help=True)
 
 pool_app = typer.Typer(help="Make pools of completions.")
 app.add_typer(pool_app, name="pool", no_args_is_help=True)
+pool_app.command("generate")(cli_annotation.generate_command)
 
 leaderboard_app = typer.Typer(help="Look at boards, compare them, take them elsewhere.")
 app.add_typer(leaderboard_app, name="leaderboard", no_args_is_help=True)
@@ -37,24 +39,11 @@ app.add_typer(site_app, name="site", no_args_is_help=True)
 site_app.command("build")(cli_boards.site_build_command)
 site_app.command("serve")(cli_boards.site_serve_command)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")]
-Device = Annotated[
-    str | None,
-    typer.Option(help="Where language models run: cpu, cuda, cuda:1. [default: a GPU if there]"),
-]
 Change = Annotated[
     list[str] | None,
     typer.Option(
         help="Of a board's open division: a parameter of its environments and its value, "
         "trainer=ipo; may be repeated."
-    ),
-]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        help="Numbers that they compute in: float32, bfloat16, float16, float64. "
-        "[default: bfloat16 on a GPU, else float32]"
     ),
 ]
 
@@ -263,7 +252,7 @@ def run_command(
     from pairbench.oracles.annotators import chained
     from pairbench.report import load_report
 
-    _use(device, dtype)
+    use(device, dtype)
     if board is not None:
         given = {
             "--env": env,
@@ -370,203 +359,9 @@ def show_command(
 app.command("submit")(cli_boards.submit_command)
 app.command("verify")(cli_boards.verify_command)
 app.command("query")(cli_tables.query_command)
-
-
-@app.command("select")
-def select_command(
-    pool: Annotated[
-        Path,
-        typer.Argument(
-            metavar="POOL",
-            help="JSONL, JSON, CSV or Parquet with completions, or a folder of `pool generate`.",
-        ),
-    ],
-    budget: Annotated[int, typer.Option(help="Labels to buy in this round.")],
-    out: Annotated[Path, typer.Option(help="The pairs file to write, JSONL.")] = Path(
-        "pairs.jsonl"
-    ),
-    design: Annotated[
-        str, typer.Option(help="Design, as NAME, 'NAME(pilot=0.3)' or FILE.py.")
-    ] = "greedy-i-robust(residual=1.0)",
-    labels: Annotated[
-        Path | None, typer.Option(help="Labels so far; `pairbench import` makes this file.")
-    ] = None,
-    ignore_answers: Annotated[
-        bool,
-        typer.Option(
-            "--ignore-answers", help="Do not count comparisons that POOL holds as labels."
-        ),
-    ] = False,
-    ignore_log_ref: Annotated[
-        bool,
-        typer.Option(
-            "--ignore-log-ref",
-            help="Take all completions as equally likely, as they are where the reference policy "
-            "wrote them.",
-        ),
-    ] = False,
-    embed: Annotated[
-        str | None,
-        typer.Option(help="Hugging Face encoder for features, as id or folder. [default: none]"),
-    ] = None,
-    dim: Annotated[
-        int, typer.Option(help="Word features, or components of embeddings, at most.")
-    ] = 64,
-    beta: Annotated[float, typer.Option(help="β of the DPO training to come.")] = 1.0,
-    ridge: Annotated[
-        float, typer.Option(help="λ: a priori, rewards have variance 1/λ within a prompt.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the design's randomness.")] = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Choose pairs of your own completions to be labelled, and say what they are worth."""
-    from pairbench.annotation.round import plan_round
-    from pairbench.console import print_round, say, say_json
-    from pairbench.errors import InvalidParameter
-    from pairbench.figures import gap_curve
-    from pairbench.files import check_writable, write_whole
-
-    if out.suffix in (".svg", ".png"):
-        raise InvalidParameter(f"--out is for pairs, which are JSONL; got {out}.")
-    _use(device, dtype)
-    check_writable([out], force=force, read=[pool, labels])
-    stem = out.with_suffix("")
-    files = [out, stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")]
-    check_writable(files, force=force)
-    planned = plan_round(
-        pool,
-        design,
-        budget,
-        labels=labels,
-        own_answers=not ignore_answers,
-        log_ref=not ignore_log_ref,
-        encoder=embed,
-        dim=dim,
-        beta=beta,
-        ridge=ridge,
-        seed=seed,
-    )
-    write_whole(out, planned.pairs_file)
-    try:
-        figures = gap_curve(planned.selection, len(planned.past.pairs), stem)
-    except ImportError:
-        figures = []
-        say("figures need matplotlib: pip install 'pairbench[plots]'", stderr=True)
-    if as_json:
-        say_json(planned.summary())
-    else:
-        print_round(planned, out, figures)
-
-
-@app.command("export")
-def export_command(
-    pairs: Annotated[
-        list[Path], typer.Argument(metavar="PAIRS", help="Files that `pairbench select` wrote.")
-    ],
-    to: Annotated[str, typer.Option(help="label-studio, argilla, csv or trl.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write. [default: named after PAIRS]")
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Labels, for trl.")] = None,
-    force: Force = False,
-) -> None:
-    """Take pairs to an annotation tool, or labelled pairs to TRL's DPOTrainer."""
-    from pairbench.annotation.exchange import exported, read_labels
-    from pairbench.annotation.pairs import read_pairs
-    from pairbench.console import print_exported
-    from pairbench.files import check_writable, write_whole
-
-    check_writable([out] if out else [], force=force, read=[*pairs, labels])
-    made = exported(read_pairs(pairs), to, read_labels(labels) if labels else ())
-    files = made.paths(pairs[0], out)
-    check_writable(files, force=force)
-    for path, content in files.items():
-        write_whole(path, content)
-    print_exported(made, list(files))
-
-
-@app.command("import")
-def import_command(
-    answers: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ANSWERS",
-            help="What annotators gave back: an export of Label Studio or Argilla, CSV, or JSONL.",
-        ),
-    ],
-    labels: Annotated[Path, typer.Option(help="The labels file to make, or to add to.")] = Path(
-        "labels.jsonl"
-    ),
-) -> None:
-    """Bring labels back; an answer that is there already is not counted twice."""
-    from pairbench.annotation.exchange import bring_in
-    from pairbench.console import print_imported
-
-    print_imported(bring_in(answers, labels), labels)
-
-
-@pool_app.command("generate")
-def pool_generate(
-    policy: Annotated[str, typer.Option(help="Language model, as Hugging Face id or folder.")],
-    prompts: Annotated[
-        Path, typer.Option(help="Prompts, one a line of .txt, or JSONL, JSON, CSV or Parquet.")
-    ],
-    out: Annotated[Path, typer.Option(help="The pool to make, a folder.")],
-    completions: Annotated[int, typer.Option(help="Completions of each prompt.")] = 16,
-    max_tokens: Annotated[int, typer.Option(help="Tokens of a completion at most.")] = 128,
-    temperature: Annotated[float, typer.Option(help="What logits are divided by.")] = 1.0,
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the likeliest tokens of this probability.")
-    ] = 1.0,
-    features: Annotated[
-        str,
-        typer.Option(
-            help="hidden: the mean of a completion's last hidden states; last: that of its last "
-            "token; none."
-        ),
-    ] = "hidden",
-    seed: Annotated[int, typer.Option(help="Seed of the completions.")] = 0,
-    shard: Annotated[int, typer.Option(help="Prompts whose completions are kept together.")] = 64,
-    batch: Annotated[
-        int, typer.Option(help="Completions drawn at once; fewer where memory is short.")
-    ] = 64,
-    engine: Annotated[
-        str, typer.Option(help="What draws: transformers, or vllm where it is installed.")
-    ] = "transformers",
-    device: Device = None,
-    dtype: Dtype = None,
-    as_json: Json = False,
-) -> None:
-    """Let a language model complete prompts. Running again goes on where it was stopped."""
-    from dataclasses import asdict
-
-    from pairbench.annotation.pools import read_prompts
-    from pairbench.console import console, print_generated, progress, say, say_json
-    from pairbench.language.generation import Generation, generate_pool
-    from pairbench.language.sampling import Sampling
-
-    _use(device, dtype)
-    what = Generation(
-        completions=completions,
-        sampling=Sampling(max_tokens, temperature, top_p, seed),
-        shard=shard,
-        features=features,
-        engine=engine,
-    )
-    texts = read_prompts(prompts)
-    try:
-        with progress(console(stderr=as_json), "drawing", "completions") as on_progress:
-            done = generate_pool(policy, texts, out, what, batch=batch, on_progress=on_progress)
-    except KeyboardInterrupt:
-        say("Stopped. Whole shards are kept: the same command goes on from there.", stderr=True)
-        raise typer.Exit(130) from None
-    if as_json:
-        say_json(asdict(done))
-    else:
-        print_generated(done, what, out)
+app.command("select")(cli_annotation.select_command)
+app.command("export")(cli_annotation.export_command)
+app.command("import")(cli_annotation.import_command)
 
 
 @data_app.command("import")
@@ -611,18 +406,6 @@ def data_list(as_json: Json = False) -> None:
         return {"name": name, "summary": data.datasets()[name].source, "parameters": here}
 
     _list("data", describe, list(data.datasets()), as_json)
-
-
-def _use(device: str | None, dtype: str | None) -> None:
-    """Have models run there, in this process and in those that it starts."""
-    import os
-
-    from pairbench.language.checkpoints import DEVICE, DTYPE, checked_device, checked_dtype
-
-    if dtype is not None:
-        os.environ[DTYPE] = checked_dtype(dtype)
-    if device is not None:  # torch takes a second to load
-        os.environ[DEVICE] = checked_device(device)
 
 
 def _say_kept(kept: Any) -> None:

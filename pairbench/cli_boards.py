@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from pairbench.cli_options import Json
+
 Boards = Annotated[
     Path | None,
     typer.Option(help="Folder of boards. [default: those that ship with pairbench]"),
@@ -110,7 +112,7 @@ def verify_command(
     record: Annotated[
         bool, typer.Option("--record", help="Write the level that was reached into the entry.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compute submissions again from their pairs, and run their designs again, isolated."""
     from dataclasses import asdict

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from pairbench.cli_boards import Boards
+from pairbench.cli_options import Force, Json
 
 Out = Annotated[Path | None, typer.Option(help="File to write. [default: standard output]")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON, a list of objects.")]
+Rows = Annotated[bool, typer.Option("--json", help="JSON, a list of objects.")]
 Csv = Annotated[bool, typer.Option("--csv", help="CSV.")]
 Parquet = Annotated[bool, typer.Option("--parquet", help="Parquet.")]
 
@@ -23,7 +23,7 @@ def query_command(
     boards: Boards = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows that are shown; 0 shows all.")] = 40,
     as_csv: Csv = False,
-    as_json: Json = False,
+    as_json: Rows = False,
     as_parquet: Parquet = False,
     out: Out = None,
     force: Force = False,
@@ -55,7 +55,7 @@ def diff_command(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Tell which designs came, went and changed, and whom they moved."""
     from pairbench.console import say_json
@@ -77,7 +77,7 @@ def export_board_command(
         bool, typer.Option("--cells", help="Every gap by seed and budget, not the standings.")
     ] = False,
     as_csv: Csv = False,
-    as_json: Json = False,
+    as_json: Rows = False,
     as_parquet: Parquet = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="The standings, to read.")] = False,
     bibtex: Annotated[
