@@ -47,14 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = given.run or Path("runs") / board.name
     order = list(LEVELS)
     there = {entry.design.label: entry for entry in load_entries(board.name, root)}
-    played = {
-        record["labels"]["design"]
-        for _, record in Store(run / "cells").records()
-        if record["status"] == "ok"
-    }
+    folder = Path(str(board_folder(board.name, root))) / "entries"
     labels = given.designs or [
         label
-        for label in sorted(played)
+        for label in sorted(played(run))
         if (known := there.get(label)) is None
         or known.design.source != design_spec(label).source
         or order.index(known.level) < order.index(given.level)
@@ -86,11 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 failed += 1
                 continue
             entry = one.entry.model_copy(update={"verification": verdict.verification()})
-            folder = Path(str(board_folder(board.name, root))) / "entries"
             write_entry(entry, folder / f"{entry.design.slug}.json")
         sys.stdout.write(f"{len(some)} designs in {verdicts[0].seconds:.0f} s\n")
         sys.stdout.flush()
     return min(failed, 1)
+
+
+def played(run: Path) -> set[str]:
+    """The designs of a run that have cells without failure."""
+    return {
+        record["labels"]["design"]
+        for _, record in Store(run / "cells").records()
+        if record["status"] == "ok"
+    }
 
 
 def progress(what: str, done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pairbench import cli_annotation, cli_boards, cli_tables
+from pairbench import __version__, cli_annotation, cli_boards, cli_tables
 from pairbench.cli_options import Device, Dtype, Json, use
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ Change = Annotated[
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        import pairbench
-
-        sys.stdout.write(f"pairbench {pairbench.__version__}\n")
+        sys.stdout.write(f"pairbench {__version__}\n")
         raise typer.Exit
 
 

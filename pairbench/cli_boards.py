@@ -131,9 +131,9 @@ def verify_command(
             "NAME.json, are found."
         )
     beside = [bundle.with_suffix(".json") for bundle in bundles]
-    entries = [there if there.is_file() else None for there in beside]
-    if entry is not None:
-        entries = [entry]
+    entries: list[Path | None] = [entry]
+    if entry is None:
+        entries = [there if there.is_file() else None for there in beside]
     if record and None in entries:
         missing = beside[entries.index(None)]
         raise InvalidSubmission(f"there is no entry to write into: name it by --entry {missing}")

@@ -132,11 +132,10 @@ def greedy_cover(similarity: Array, weights: Array, covered: Array, n: int) -> P
     gains = np.maximum(similarity - covered, 0.0) @ weights
     chosen = np.empty(n, dtype=np.int64)
     for k in range(n):
-        while True:
-            p = first_largest(gains)
+        best = -1
+        while (p := first_largest(gains)) != best:
             gains[p] = np.maximum(similarity[p] - covered, 0.0) @ weights
-            if first_largest(gains) == p:
-                break
+            best = p
         chosen[k] = p
         covered = np.maximum(covered, similarity[p])
         gains[p] = -np.inf

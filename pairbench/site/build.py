@@ -393,10 +393,7 @@ def _renderer(boards: Sequence[BoardPage]) -> Callable[..., bytes]:
         "environments": _by_environment(boards),
         "families": FAMILIES,
         "levels": LEVELS,
-        "environment_names": lambda board: [
-            words.short(e.spec, [other.spec for other in board.environments])
-            for e in board.environments
-        ],
+        "environment_names": lambda board: words.told_apart([e.spec for e in board.environments]),
         "student_table": _student,
         "profile_rows": charts.profile_rows,
         "savings_svg": charts.savings_svg,
@@ -430,7 +427,7 @@ def _templates() -> "jinja2.Environment":
     )
     environment.filters |= {
         "island": words.island,
-        "rank": words.place_text,
+        "places": words.place_text,
         "gap": words.gap_text,
         "interval": words.interval_text,
         "seconds": words.seconds_text,

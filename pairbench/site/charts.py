@@ -19,7 +19,7 @@ from pairbench.site.words import (
     place_text,
     savings_range,
     savings_value,
-    short,
+    told_apart,
     triple,
 )
 from pairbench.standings import Standing, Standings, run_ratios
@@ -52,14 +52,13 @@ def chart_data(
         each environment with its ``gaps``, a triple for each design and budget; and ``profile``.
     """
     chosen = range(len(board.environments)) if places is None else places
+    names = told_apart([environment.spec for environment in board.environments])
     panels = []
     for k in chosen:
         first = standings[0].environments[k]
         panels.append(
             {
-                "environment": short(
-                    board.environments[k].spec, [e.spec for e in board.environments]
-                ),
+                "environment": names[k],
                 "unit": first.unit,
                 "budgets": first.budgets,
                 "floor": number(first.floor),

@@ -100,6 +100,11 @@ def short(environment: str, among: Sequence[str] = ()) -> str:
     return params.removesuffix(")") if same else environment.removeprefix("pairbench/")
 
 
+def told_apart(environments: Sequence[str]) -> list[str]:
+    """The environments of a board, each as short as the others allow."""
+    return [short(one, environments) for one in environments]
+
+
 def verdict(ratio: Estimate) -> str:
     """What the interval of a ratio of gaps says: ``"better"``, ``"worse"`` or ``"even"``."""
     return "better" if ratio.high < 1 else "worse" if ratio.low > 1 else "even"

@@ -359,11 +359,9 @@ class _Work:
             if one.planned[0].cell.design.identity() == reference.identity():
                 continue
             entered[place] = _entered(one, reference)
-            claimed = [_to_the_end(asked.cell) for asked in one.planned]
-            cells[place] = (
-                [replace(cell, design=reference) for cell in claimed if entered[place] is None],
-                [replace(cell, design=reference) for cell in fresh],
-            )
+            asked = one.planned if entered[place] is None else []
+            claimed = [replace(_to_the_end(which.cell), design=reference) for which in asked]
+            cells[place] = claimed, [replace(cell, design=reference) for cell in fresh]
         needed = {
             cell.key: _Task(place, cell, played_here)
             for place, both in cells.items()
