@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pairbench.budget import Ledger, least_price, make_prices, opened, reached
 from pairbench.design import ControlView, View
 from pairbench.errors import InvalidParameter, RunError
-from pairbench.metering import Usage, metered
+from pairbench.metering import metered
 from pairbench.oracles import VotingOracle
 from pairbench.policies import Policy
 from pairbench.pool import Pairs, Pool, repeats
@@ -118,6 +118,8 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             }
         )
         self._world: World | None = None
+        self._policy: Policy | None = None  # none until it is looked at
+        self._gap: float | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -126,19 +128,34 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         super().reset(seed=seed)
         self.seed = int(self.np_random.integers(2**32)) if seed is None else seed
         world = self._world = drawn_world(self.environment, self.seed)
-        self._show(world.pool if world.given is None else world.pool.only(world.given))
+        self._show(world.shown)
         self.pairs: Pairs = np.empty((0, 3), dtype=np.int64)
         self.labels = np.empty(0)
         self.ledger = self._opened(world)
-        self.policy: Policy = world.trainer.fit(self.present, world.beta, self.pairs, self.labels)
-        self.training = Usage()
-        self._gap = world.gap(self.policy)
+        self._policy = self._gap = None
         return self._observation(), self._info(skipped=0)
 
     def step(
         self, action: NDArray[np.int64]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Generate what is asked for, ask the questions of one round, train, and score."""
+        before = self.gap
+        skipped = self.buy(action)
+        done = not self.ledger.rounds_left
+        return self._observation(), before - self.gap, done, False, self._info(skipped)
+
+    def buy(self, action: NDArray[np.int64]) -> int:
+        """The same without training and scoring, which wait until :attr:`policy` is looked at.
+
+        Args:
+            action: see the class.
+
+        Returns:
+            How many rows bought nothing.
+
+        Raises:
+            RunError: If the schedule is spent.
+        """
         world = self.world
         if not self.ledger.rounds_left:
             raise RunError("the episode is over: the schedule is spent. Call reset() first.")
@@ -147,7 +164,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         pairs = rows[self.present.proper(rows)]
         skipped = len(rows) - generated
         if generated and not len(pairs):
-            return self._observation(), 0.0, False, False, self._info(skipped)
+            return skipped
         pairs = pairs[
             : min(self.ledger.affordable(pairs, self.present), self._most - len(self.pairs))
         ]
@@ -156,12 +173,24 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.pairs = np.concatenate([self.pairs, pairs])
         self.labels = np.concatenate([self.labels, answers])
         self.ledger = self.ledger.charge(pairs, self.present)
-        with metered() as self.training:
-            self.policy = world.trainer.fit(self.present, world.beta, self.pairs, self.labels)
-        before, self._gap = self._gap, world.gap(self.policy)
-        done = not self.ledger.rounds_left
-        info = self._info(skipped - len(pairs))
-        return self._observation(), before - self._gap, done, False, info
+        self._policy = self._gap = None
+        return skipped - len(pairs)
+
+    @property
+    def policy(self) -> Policy:
+        """What is trained on all answers so far; :attr:`training` is what that took."""
+        if self._policy is None:
+            world = self.world
+            with metered() as self.training:
+                self._policy = world.trainer.fit(self.present, world.beta, self.pairs, self.labels)
+        return self._policy
+
+    @property
+    def gap(self) -> float:
+        """The current policy's gap on the held-out prompts, reward units."""
+        if self._gap is None:
+            self._gap = self.world.gap(self.policy)
+        return self._gap
 
     @property
     def hidden(self) -> NDArray[np.int64] | None:
@@ -173,11 +202,10 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
 
     def _opened(self, world: World) -> Ledger:
         """The ledger of a new episode."""
-        pool = world.pool if world.given is None else world.pool.only(world.given)
         return opened(
             self.marks,
             self.horizon,
-            pool,
+            world.shown,
             unit=self.environment.unit,
             prices=self.prices,
             votes=world.oracle.size if isinstance(world.oracle, VotingOracle) else 1,

@@ -94,6 +94,17 @@ class World:
             if not np.allclose(steps.sum(axis=2), rewards, rtol=1e-9, atol=1e-9):
                 raise InvalidPool("rewards by step must sum to the rewards.")
 
+    @property
+    def shown(self) -> Pool:
+        """The pool as it is before anything is generated."""
+        return self.pool if self.given is None else self.pool.only(self.given)
+
+    @cached_property
+    def start(self) -> Score:
+        """The score before the first label, of which all episodes have the same."""
+        none: Pairs = np.empty((0, 3), dtype=np.int64)
+        return self.score(self.trainer.fit(self.shown, self.beta, none, np.empty(0)), none)
+
     @cached_property
     def best(self) -> tuple[Array, float]:
         """θ* and the floor: the best log-linear policy and its gap on the held-out prompts.

@@ -22,31 +22,40 @@ Guard = Callable[[int], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
-class Round:
-    """One round of an episode.
+class Choice:
+    """What a design chose in one round.
 
     Attributes:
         budget: the schedule's mark that this round bought up to, labels or units of money.
         generated: the prompts that completions were generated for, ``(m,)``.
         pairs: the questions, ``(n, 3)``.
         labels: their answers, ``(n,)``.
-        tokens_read: what annotators have read so far, tokens.
-        spent: units of money that went so far.
-        policy: fingerprint of the policy trained on all answers so far.
-        score: how good that policy is.
         selection: what the design took.
-        training: what the trainer took.
     """
 
     budget: int
     generated: NDArray[np.int64]
     pairs: Pairs
     labels: NDArray[np.float64]
+    selection: Usage
+
+
+@dataclass(frozen=True)
+class Round(Choice):
+    """One round of an episode.
+
+    Attributes:
+        tokens_read: what annotators have read so far, tokens.
+        spent: units of money that went so far.
+        policy: fingerprint of the policy trained on all answers so far.
+        score: how good that policy is.
+        training: what the trainer took.
+    """
+
     tokens_read: int
     spent: float
     policy: str
     score: Score
-    selection: Usage
     training: Usage
 
 
@@ -114,31 +123,44 @@ def play(
     if name is None:
         plain = getattr(design, "__name__", type(agent).__name__)
         name = design if isinstance(design, str) else plain
-    rounds: list[Round] = []
     with threadpool_limits(limits=1):
-        env.reset(seed=seed)
-        start = env.score()
-        while env.ledger.rounds_left:
-            round_, asked = env.ledger.round, len(env.pairs)
-            with guard(round_), metered() as selection:
-                generated = _generated(agent, name, env)
-                pairs = _asked(agent, name, env)
-            env.step(env.action(pairs))
-            rounds.append(
-                Round(
-                    budget=env.marks[round_],
-                    generated=generated,
-                    pairs=env.pairs[asked:],
-                    labels=env.labels[asked:],
-                    tokens_read=env.ledger.tokens_read,
-                    spent=env.ledger.spent,
-                    policy=env.policy.fingerprint(),
-                    score=env.score(),
-                    selection=selection,
-                    training=env.training,
-                )
+        rounds = [
+            Round(
+                **vars(choice),
+                tokens_read=env.ledger.tokens_read,
+                spent=env.ledger.spent,
+                policy=env.policy.fingerprint(),
+                score=env.score(),
+                training=env.training,
             )
-    return Episode(start, tuple(rounds))
+            for choice in choices(env, agent, seed, name, guard)
+        ]
+        return Episode(env.world.start, tuple(rounds))
+
+
+def choices(
+    env: PairEnv, agent: Design, seed: int, name: str, guard: Guard = lambda _: nullcontext()
+) -> Iterator[Choice]:
+    """Let a design choose, round by round; policies are trained where they are looked at.
+
+    Args:
+        env: the environment, which an episode is begun of.
+        agent: the design.
+        seed: see :func:`play`, as what follows.
+        name: what to call the design in messages.
+        guard: around each of its calls.
+
+    Raises:
+        InvalidPairs: As :func:`play` does.
+    """
+    env.reset(seed=seed)
+    while env.ledger.rounds_left:
+        round_, asked = env.ledger.round, len(env.pairs)
+        with guard(round_), metered() as selection:
+            generated = _generated(agent, name, env)
+            pairs = _asked(agent, name, env)
+        env.buy(env.action(pairs))
+        yield Choice(env.marks[round_], generated, env.pairs[asked:], env.labels[asked:], selection)
 
 
 @dataclass(frozen=True)
@@ -220,7 +242,7 @@ def _generated(agent: Design, name: str, env: PairEnv) -> NDArray[np.int64]:
         given = agent.generate(env.view(agent.control, "generation"))
     prompts = checked_prompts(given, env.hidden, env.ledger.most_generated, asker)
     if len(prompts):
-        env.step(env.drawing(prompts))
+        env.buy(env.drawing(prompts))
     return prompts
 
 

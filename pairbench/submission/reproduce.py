@@ -24,10 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
+from threadpoolctl import threadpool_limits
 
+from pairbench.design import Design
+from pairbench.env import PairEnv
 from pairbench.errors import NoSandbox, PairbenchError
 from pairbench.harness.plan import Cell
-from pairbench.harness.play import Episode, play
+from pairbench.harness.play import Choice, choices
 from pairbench.registry import design_from, environment_from
 from pairbench.submission.bundle import BundledCell
 from pairbench.submission.recompute import Difference, first_unlike, pair_rows
@@ -93,31 +96,19 @@ def reproduced(cell: Cell, design: Foreign, limits: Limits, claimed: BundledCell
     Raises:
         NoSandbox: If this machine cannot isolate it.
     """
-    environment = environment_from(cell.environment)
     try:
         with confined(design, limits) as agent:
-            episode = play(
-                environment,
-                agent,
-                cell.seed,
-                cell.budgets,
-                horizon=cell.horizon,
-                name=cell.design.label,
-            )
+            chosen, gap = _chosen(cell, agent)
     except NoSandbox:
         raise
     except PairbenchError as error:
         return Played(failure=f"{cell.environment.label}, seed {cell.seed}: {error}")
-    gap = _gap(episode, last_budget(cell))
-    return Played(gap, difference=None if claimed is None else _unlike(claimed, episode))
+    return Played(gap, difference=None if claimed is None else _unlike(claimed, chosen))
 
 
 def played_here(cell: Cell) -> float:
     """The gap of a design that ships with pairbench, reward units; for the reference."""
-    environment = environment_from(cell.environment)
-    design = design_from(cell.design)
-    episode = play(environment, design, cell.seed, cell.budgets, horizon=cell.horizon)
-    return _gap(episode, last_budget(cell))
+    return _chosen(cell, design_from(cell.design))[1]
 
 
 def last_budget(cell: Cell) -> int:
@@ -198,11 +189,24 @@ def prediction(
     return found
 
 
-def _unlike(claimed: BundledCell, episode: Episode) -> Difference | None:
+def _chosen(cell: Cell, agent: Design) -> tuple[list[Choice], float]:
+    """What a design chooses in a cell, and its gap at the board's last budget, reward units.
+
+    No design sees a policy, so that only the one that is looked at is trained.
+    """
+    env = PairEnv(environment_from(cell.environment), cell.budgets, cell.horizon)
+    chosen, gap = [], np.nan
+    with threadpool_limits(limits=1):
+        for choice in choices(env, agent, cell.seed, cell.design.label):
+            chosen.append(choice)
+            if choice.budget == last_budget(cell):
+                gap = env.gap
+    return chosen, gap
+
+
+def _unlike(claimed: BundledCell, chosen: Sequence[Choice]) -> Difference | None:
     """The first choice that was not the claimed one."""
-    for number, (said, found) in enumerate(
-        zip(claimed.rounds, episode.rounds, strict=True), start=1
-    ):
+    for number, (said, found) in enumerate(zip(claimed.rounds, chosen, strict=True), start=1):
         for name, one, other in (
             ("generated", said.generated, found.generated.tolist()),
             ("pairs", pair_rows(said.pairs), [tuple(row) for row in found.pairs.tolist()]),
@@ -210,7 +214,3 @@ def _unlike(claimed: BundledCell, episode: Episode) -> Difference | None:
             if unlike := first_unlike(name, one, other):
                 return Difference(claimed.environment, claimed.seed, number, *unlike)
     return None
-
-
-def _gap(episode: Episode, budget: int) -> float:
-    return next(r.score.gap for r in episode.rounds if r.budget == budget)
