@@ -404,8 +404,6 @@ def _savings(
         spent = np.array([world.spent(entry) for entry in entries])
         curve, labels = world.curve(reference)
         value, drawn = stats.log_savings(gaps, spent, curve, labels, stratum=world.place)
-        itself = [entry is reference for entry in entries]
-        value[itself], drawn[:, itself] = 0.0, 0.0  # also where its own curve rises
         values.append(value)
         draws.append(drawn)
     return Stratified(np.stack(values, axis=1), np.stack(draws, axis=2), _sizes(worlds))

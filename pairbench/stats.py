@@ -12,7 +12,7 @@ statistical precipice", arXiv 2108.13264, but for the pairing and the widening.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,8 @@ def label_savings(
     """How many labels the reference needs for the gap that a design reaches, over those it took.
 
     The reference's mean gap is interpolated, log gap in log labels; points where it rises with
-    more labels are left out, so that the first time counts (docs/theory.md, section 4).
+    more labels are left out, so that the first time counts. What the reference takes is read off
+    in the same way, so that it saves nothing by itself (docs/theory.md, section 4).
 
     Args:
         gaps: the design's gap in the end, ``(n_seeds,)``.
@@ -126,17 +127,19 @@ def label_savings(
         reference_labels: labels that the reference took, ``(n_budgets,)``, increasing.
 
     Returns:
-        1 means as good as the reference; censored where the reference never gets as good, or was
-        better at its first budget.
+        1 means as good as the reference; censored beyond the reference's last budget, and where it
+        was better at its first.
     """
-    weights = seed_weights(len(gaps))
-    here = _needed(gaps.mean(keepdims=True)[None], reference.mean(axis=0)[None], reference_labels)
-    needed = _needed(weights @ gaps[:, None], weights @ reference, reference_labels)
-    value, draws = float(np.exp(here.item()) / labels), np.exp(needed[:, 0]) / labels
-    least, most = (float(n / labels) for n in reference_labels[[0, -1]])
-    centre = min(max(value, least), most)
+    weights, took = seed_weights(len(gaps)), np.array([labels])
+    here = _read(
+        gaps.mean(keepdims=True)[None], took, reference.mean(axis=0)[None], reference_labels
+    )
+    drawn = _read(weights @ gaps[:, None], took, weights @ reference, reference_labels)
+    value, draws = float(np.exp(here.savings.item())), np.exp(drawn.savings[:, 0])
+    least, most = float(np.exp(here.least.item())), float(reference_labels[-1] / labels)
+    centre = least if value == 0 else min(value, most)
     estimate = _estimate(centre, draws, len(gaps))
-    if value == np.inf:
+    if value > most * (1 + _ROUNDING):
         return Estimate(most, min(estimate.low, most), np.inf, "above")
     if value == 0:
         return Estimate(least, 0.0, max(estimate.high, least), "below")
@@ -159,6 +162,45 @@ def ranks(gaps: Array) -> list[int]:
 
 _TINY = 1e-300  # a gap of exactly 0 has no logarithm
 _ROUNDING = 1e-12
+
+
+class _Read(NamedTuple):
+    """What curves say of gaps.
+
+    Attributes:
+        savings: log savings, ``(r, m)``; ±inf where a curve never gets as low, or begins lower.
+        least: what they are at a curve's first point, ``(r, m)``.
+    """
+
+    savings: Array
+    least: Array
+
+
+def _read(
+    gaps: Array, labels: Array, curves: Array, curve_labels: Array | NDArray[np.int64]
+) -> _Read:
+    """Log labels at which curves reach gaps, less those at which they reach their own.
+
+    Args:
+        gaps: ``(r, m)``.
+        labels: that they took, ``(m,)``.
+        curves: ``(r, b)``, one for each row of gaps.
+        curve_labels: of the curves' points, ``(b,)``, increasing.
+    """
+    logs = np.log(curve_labels)
+    took = np.log(labels).clip(logs[0], logs[-1])
+    after = np.searchsorted(logs, took)
+    before = np.maximum(after - 1, 0)
+    part = (took - logs[before]) / np.maximum(logs[after] - logs[before], _TINY)
+    height = np.log(np.maximum(curves, _TINY))
+    own = np.exp(height[:, before] + part * (height[:, after] - height[:, before]))
+    needed, itself = _needed(gaps, curves, curve_labels), _needed(own, curves, curve_labels)
+    # Where neither is as good as the curve's beginning, that is all that can be said.
+    unseen = (needed == -np.inf) & (itself == -np.inf)
+    needed[unseen & (gaps <= own * (1 + _ROUNDING))] = logs[0]
+    # What labels are worth to the reference: less than they are where it got worse by them.
+    worth = itself.clip(logs[0], logs[-1]) - took + np.log(labels)
+    return _Read(needed - worth, logs[0] - worth)
 
 
 def _needed(gaps: Array, curves: Array, labels: Array | NDArray[np.int64]) -> Array:
@@ -321,14 +363,16 @@ def log_savings(
         ``(m,)`` and ``(DRAWS, m)``.
     """
     weights = seed_weights(len(gaps), stratum)
-    here = _needed(gaps.mean(axis=0)[None], reference.mean(axis=0)[None], reference_labels)
-    draws = _needed(weights @ gaps, weights @ reference, reference_labels)
-    first, last = np.log(reference_labels[[0, -1]])
-    # Rounded, so that designs that chose the same pairs do not differ by rounding errors.
+    most = np.log(reference_labels[-1] / labels)
     value, drawn = (
-        np.round(needed.clip(first, last) - np.log(labels), 12) for needed in (here[0], draws)
+        # Rounded, so that designs that chose the same pairs do not differ by rounding errors.
+        np.round(read.savings.clip(read.least, most), 12)
+        for read in (
+            _read(gaps.mean(axis=0)[None], labels, reference.mean(axis=0)[None], reference_labels),
+            _read(weights @ gaps, labels, weights @ reference, reference_labels),
+        )
     )
-    return value, drawn
+    return value[0], drawn
 
 
 def interquartile_mean(values: Sequence[Array]) -> Estimate:

@@ -522,12 +522,14 @@ class Simulated:
         seeds: in each.
         spread: standard deviations of the factors' logarithms: world, run, budget.
         floor: gap that no number of labels takes away, where it is 1 after one label.
+        rise: what all gaps are multiplied by from 200 labels on.
     """
 
     environments: int
     seeds: int
     spread: tuple[float, float, float] = (0.3, 0.3, 0.2)
     floor: float = 0.0
+    rise: float = 1.0
 
     def gaps(self, savings: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         """The reference's ``(k, n, b)``, and at the last budget the designs' ``(k, n, m)``."""
@@ -537,16 +539,18 @@ class Simulated:
         reference = rng.normal(0, own, (k, n, 1)) + rng.normal(0, round_, (k, n, len(REACH)))
         designs = rng.normal(0, np.hypot(own, round_), (k, n, m))
         labels = BUDGETS[-1] * savings.T[:, None]
+        rise = np.where(np.array(REACH) < 200, 1, self.rise)
         return (
-            (1 / np.array(REACH) + self.floor) * np.exp(shared + reference),
-            (1 / labels + self.floor) * np.exp(shared + designs),
+            rise * (1 / np.array(REACH) + self.floor) * np.exp(shared + reference),
+            self.rise * (1 / labels + self.floor) * np.exp(shared + designs),
         )
 
     def truth(self, savings: Array) -> Array:
         """Log savings by the gaps' expectations, ``(m, k)``.
 
         They are what the designs are made to save, cut off where the reference's curve ends; with
-        a floor, only nearly, because gaps are interpolated between the reference's budgets.
+        a floor, only nearly, because gaps are interpolated between the reference's budgets, and
+        with a rise as its curve reads.
         """
         quiet = replace(self, seeds=1, spread=(0, 0, 0))
         return quiet.sample(savings, np.random.default_rng(0)).values
@@ -629,6 +633,7 @@ KINDS = {
     "8 × 30, near the curve's end": (SYNTHETIC, 5.5),
     "4 × 10, near the curve's end": (ALPACA_EVAL, 5.5),
     "4 × 10, with a floor": (Simulated(4, 10, spread=(0.05, 0.05, 0.03), floor=0.005), 1.3),
+    "4 × 10, a curve that rises": (replace(ALPACA_EVAL, rise=6.0), 1.3),
     "1 × 3": (Simulated(1, 3), 1.3),
 }
 

@@ -216,12 +216,47 @@ def test_the_first_time_counts_where_the_reference_gets_worse_again() -> None:
     assert 1 < between.value < 1.01
 
 
-def test_a_reference_that_never_improves_only_censors() -> None:
+def test_a_reference_that_never_improves_only_tells_who_is_better() -> None:
     rising = table(np.array([0.1, 0.2, 0.3, 0.4, 0.5]))
-    better = label_savings(np.full(3, 0.05), 100, rising, BUDGETS)
-    worse = label_savings(np.full(3, 0.2), 100, rising, BUDGETS)
-    assert (better.censored, worse.censored) == ("above", "below")
-    assert [better.value, worse.value] == pytest.approx([8, 0.5])
+    better, same, between, worse = (
+        label_savings(np.full(3, gap), 100, rising, BUDGETS) for gap in (0.05, 0.2, 0.15, 0.3)
+    )
+    assert (better.value, better.censored) == (pytest.approx(8), "above")
+    assert (worse.value, worse.censored) == (pytest.approx(1), "below")
+    for estimate in (same, between):  # not as good as the reference's beginning, as it is itself
+        assert (estimate.value, estimate.censored) == (pytest.approx(1), None)
+
+
+def test_what_labels_took_from_the_reference_is_no_fault_of_the_design() -> None:
+    """At 400 labels it is as bad as it was at 100, so that 200 labels' gap is worth twice that."""
+    curve = table(np.array([0.4, 0.2, 0.1, 0.2, 0.05]))
+    for gap, value in ((0.1, 2.0), (0.2, 1.0), (0.4, 0.5), (np.sqrt(0.1 * 0.05), 4.0)):
+        estimate = label_savings(np.full(3, gap), 400, curve, BUDGETS)
+        # The curve ends at twice the labels.
+        assert estimate.value == pytest.approx(min(value, 2))
+        assert estimate.censored == ("above" if value > 2 else None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    reference=arrays(np.float64, (4, 5), elements=st.floats(0.001, 10)),
+    place=st.integers(0, 4),
+    between=st.floats(0.3, 3),
+)
+def test_a_copy_of_the_reference_saves_nothing_whatever_its_curve(
+    reference: Array, place: int, between: float
+) -> None:
+    gaps = reference[:, place]
+    alone = label_savings(gaps, int(BUDGETS[place]), reference, BUDGETS)
+    np.testing.assert_allclose(dataclasses.astuple(alone)[:3], 1)
+    assert alone.censored is None
+    took = np.array([BUDGETS[place]])
+    value, draws = log_savings(gaps[:, None], took, reference, BUDGETS, stratum=1)
+    assert not value.any()
+    assert not draws.any()
+    # A gap that is a factor off is worth at least, or at most, the reference's own labels.
+    other = label_savings(gaps * between, int(BUDGETS[place]), reference, BUDGETS)
+    assert other.value >= 1 - 1e-9 if between <= 1 else other.value <= 1 + 1e-9
 
 
 def test_gaps_of_zero_have_no_logarithm_and_do_no_harm() -> None:
