@@ -186,6 +186,34 @@ def test_rows_beyond_the_budget_buy_nothing(env: PairEnv) -> None:
     np.testing.assert_array_equal(env.pairs, pairs[:4])
 
 
+def test_what_is_bought_without_a_look_at_the_policy_trains_it_once(
+    env: PairEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.reset(seed=4)
+    seen, fit = [], type(env.world.trainer).fit
+
+    def counted(*given: Any) -> Any:
+        seen.append(len(given[-1]))
+        return fit(*given)
+
+    monkeypatch.setattr(type(env.world.trainer), "fit", counted)
+    actions = []
+    while env.ledger.rounds_left:
+        actions.append(proper_action(env))
+        assert env.buy(actions[-1]) == env.batch - np.diff((0, *env.marks))[len(actions) - 1]
+    assert seen == []
+    late = env.policy.fingerprint()
+    assert env.score().gap == env.gap
+    assert seen == [15]
+    with pytest.raises(RunError, match="spent"):
+        env.buy(actions[-1])
+    env.reset(seed=4)
+    for action in actions:
+        env.step(action)
+    assert env.policy.fingerprint() == late
+    assert seen == [15, 0, 4, 9, 15]
+
+
 def test_the_same_seed_gives_the_same_episode(env: PairEnv) -> None:
     def played(env: PairEnv) -> list[Any]:
         trace: list[Any] = [env.reset(seed=9)[0]]
