@@ -21,13 +21,13 @@ Made by `python docs/robustness.py`, which plays the board `{board}`: {designs} 
 are is in [annotators.md](annotators.md); DPO takes all of them for Bradley and Terry's.
 
 Labels saved are how many labels `{reference}` needs for the gap that the design reaches, over those
-that it spent, **with the same annotator**: 2× is half the price. Intervals are 95 %, paired by
-seed. The second table has the price of the annotator itself: `{reference}`'s gap over the one that
-it has with Bradley–Terry annotators.
+that it needs for its own, **with the same annotator**: 2× is half the price. Intervals are 95 %,
+paired by seed. The second table has the price of the annotator itself: `{reference}`'s gap over the
+one that it has with Bradley–Terry annotators.
 
-`< 0.12×` says that `{reference}` was better with 100 labels than the design with 800. That happens
-where labels carry the policy away from the best one: the gap of `{reference}` then grows with
-labels, and their number measures nothing. The ratios of gaps in the last list do.
+`< 1.0×` and `> 1.0×` stand where labels carry the policy away from the best one: the gap of
+`{reference}` then grows with labels, and their number only tells who is better, not by how much. The
+ratios of gaps in the last list do.
 
 ## Labels saved
 

@@ -128,7 +128,7 @@ def label_savings(
 
     Returns:
         1 means as good as the reference; censored beyond the reference's last budget, and where it
-        was better at its first.
+        was better at its first. Where it got worse than it was there, only who is better is told.
     """
     weights, took = seed_weights(len(gaps)), np.array([labels])
     here = _read(
@@ -136,11 +136,11 @@ def label_savings(
     )
     drawn = _read(weights @ gaps[:, None], took, weights @ reference, reference_labels)
     value, draws = float(np.exp(here.savings.item())), np.exp(drawn.savings[:, 0])
-    least, most = float(np.exp(here.least.item())), float(reference_labels[-1] / labels)
+    least, most = round(float(np.exp(here.least.item())), 12), float(reference_labels[-1] / labels)
     centre = least if value == 0 else min(value, most)
     estimate = _estimate(centre, draws, len(gaps))
-    if value > most * (1 + _ROUNDING):
-        return Estimate(most, min(estimate.low, most), np.inf, "above")
+    if value > most * (1 + _ROUNDING) or here.unseen.item():
+        return Estimate(centre, min(estimate.low, centre), np.inf, "above")
     if value == 0:
         return Estimate(least, 0.0, max(estimate.high, least), "below")
     return estimate
@@ -170,10 +170,13 @@ class _Read(NamedTuple):
     Attributes:
         savings: log savings, ``(r, m)``; ±inf where a curve never gets as low, or begins lower.
         least: what they are at a curve's first point, ``(r, m)``.
+        unseen: where they are set to that, ``(r, m)``: neither the gap nor the curve's own is as
+            low as the curve begins, but the gap is the lower one.
     """
 
     savings: Array
     least: Array
+    unseen: NDArray[np.bool_]
 
 
 def _read(
@@ -195,12 +198,12 @@ def _read(
     height = np.log(np.maximum(curves, _TINY))
     own = np.exp(height[:, before] + part * (height[:, after] - height[:, before]))
     needed, itself = _needed(gaps, curves, curve_labels), _needed(own, curves, curve_labels)
-    # Where neither is as good as the curve's beginning, that is all that can be said.
-    unseen = (needed == -np.inf) & (itself == -np.inf)
-    needed[unseen & (gaps <= own * (1 + _ROUNDING))] = logs[0]
+    neither = (needed == -np.inf) & (itself == -np.inf)
+    needed[neither & (gaps <= own * (1 + _ROUNDING))] = logs[0]
     # What labels are worth to the reference: less than they are where it got worse by them.
     worth = itself.clip(logs[0], logs[-1]) - took + np.log(labels)
-    return _Read(needed - worth, logs[0] - worth)
+    unseen = neither & (gaps < own * (1 - _ROUNDING))
+    return _Read(needed - worth, logs[0] - worth, unseen)
 
 
 def _needed(gaps: Array, curves: Array, labels: Array | NDArray[np.int64]) -> Array:

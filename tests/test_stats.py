@@ -222,8 +222,10 @@ def test_a_reference_that_never_improves_only_tells_who_is_better() -> None:
         label_savings(np.full(3, gap), 100, rising, BUDGETS) for gap in (0.05, 0.2, 0.15, 0.3)
     )
     assert [e.value for e in (better, same, between, worse)] == pytest.approx([8, 1, 1, 1])
-    # Two are not as good as the reference's beginning, and neither is it.
-    assert [e.censored for e in (better, same, between, worse)] == ["above", None, None, "below"]
+    # The others are not as good as the reference's beginning, but neither is it.
+    sides = [e.censored for e in (better, same, between, worse)]
+    assert sides == ["above", None, "above", "below"]
+    assert [between.low, between.high] == pytest.approx([1, np.inf])
 
 
 def test_what_labels_took_from_the_reference_is_no_fault_of_the_design() -> None:
