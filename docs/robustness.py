@@ -26,8 +26,8 @@ paired by seed. The second table has the price of the annotator itself: `{refere
 one that it has with Bradley–Terry annotators.
 
 `< 1.0×` and `> 1.0×` stand where labels carry the policy away from the best one: the gap of
-`{reference}` then grows with labels, and their number only tells who is better, not by how much. The
-ratios of gaps in the last list do.
+`{reference}` then grows with labels, and their number only tells who is better, not by how much.
+The ratios of gaps in the last list do.
 
 ## Labels saved
 
