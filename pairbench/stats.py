@@ -135,11 +135,14 @@ def label_savings(
         gaps.mean(keepdims=True)[None], took, reference.mean(axis=0)[None], reference_labels
     )
     drawn = _read(weights @ gaps[:, None], took, weights @ reference, reference_labels)
-    value, draws = float(np.exp(here.savings.item())), np.exp(drawn.savings[:, 0])
     least, most = round(float(np.exp(here.least.item())), 12), float(reference_labels[-1] / labels)
-    centre = least if value == 0 else min(value, most)
+    value, draws = (
+        np.where(found > most * (1 + _ROUNDING), np.inf, found)
+        for found in (np.exp(read.savings[:, 0]) for read in (here, drawn))
+    )
+    centre = least if value == 0 else min(float(value.item()), most)
     estimate = _estimate(centre, draws, len(gaps))
-    if value > most * (1 + _ROUNDING) or here.unseen.item():
+    if value == np.inf or here.unseen.item():
         return Estimate(centre, min(estimate.low, centre), np.inf, "above")
     if value == 0:
         return Estimate(least, 0.0, max(estimate.high, least), "below")
