@@ -25,7 +25,8 @@ and one score; parameters are the publications'. What the designs are is in
 [designs.md](designs.md).
 
 Labels saved are how many labels `{reference}` needs for the gap that the design reaches, over those
-that the design spent: 2× is half the price, ½× twice the price. Intervals are 95 %, paired by seed.
+that it needs for its own: 2× is half the price, ½× twice the price. Intervals are 95 %, paired by
+seed.
 
 ## Which family wins where
 

@@ -25,8 +25,8 @@ of features:
 The transformer, its worlds and its training are the same with both.
 
 Gaps are means over seeds, reward units, with 95 % intervals; labels saved are how many labels
-`{reference}` needs for the gap that the design reaches after {budget}, over {budget}, paired by
-seed.
+`{reference}` needs for the gap that the design reaches after {budget}, over those that it needs
+for its own, paired by seed.
 
 {sections}
 

@@ -212,7 +212,7 @@ class CandidateEnv(gymnasium.Env[Features, np.int64]):
 
     def _log_gap(self) -> float:
         # The truth is for the reward, as it is in PairEnv; no observation tells of it.
-        return float(np.log(self.env.world.gap(self.env.policy) + 1e-6))
+        return float(np.log(self.env.gap + 1e-6))
 
 
 # -- the policy -----------------------------------------------------------------------------------

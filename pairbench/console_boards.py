@@ -129,9 +129,9 @@ def print_standings(found: "Standings") -> None:
             )
         console().print(table)
     say(
-        "saved: how much the reference needs for the gap that a design reaches, over what the "
-        "design took, geometric mean over environments. AULC: area under the learning curve of "
-        "the gap over the reference's; lower is better. least saved: in its worst environment. "
+        "saved: how much the reference needs for the gap that a design reaches, over what it "
+        "needs for its own, geometric mean over environments. AULC: area under the learning curve "
+        "of the gap over the reference's; lower is better. least saved: in its worst environment. "
         "place: the first and the last that the seeds leave open, pair by pair; – is a control, "
         "never ranked."
     )

@@ -3,6 +3,8 @@
 import copy
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from pairbench.budget import Ledger, least_price, make_prices, opened, reached
 from pairbench.design import ControlView, View
 from pairbench.errors import InvalidParameter, RunError
-from pairbench.metering import metered
+from pairbench.metering import Usage, metered
 from pairbench.oracles import VotingOracle
 from pairbench.policies import Policy
 from pairbench.pool import Pairs, Pool, repeats
@@ -117,9 +119,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
                 "rounds_left": spaces.Box(0, len(self.marks), (1,), np.int64),
             }
         )
-        self._world: World | None = None
-        self._policy: Policy | None = None  # none until it is looked at
-        self._gap: float | None = None
+        self._latest: _Outcome | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -127,12 +127,12 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         """Draw a world, that of the seed where one is given, and begin an episode."""
         super().reset(seed=seed)
         self.seed = int(self.np_random.integers(2**32)) if seed is None else seed
-        world = self._world = drawn_world(self.environment, self.seed)
+        world = drawn_world(self.environment, self.seed)
         self._show(world.shown)
         self.pairs: Pairs = np.empty((0, 3), dtype=np.int64)
         self.labels = np.empty(0)
         self.ledger = self._opened(world)
-        self._policy = self._gap = None
+        self._latest = _Outcome(world, self.present, self.pairs, self.labels)
         return self._observation(), self._info(skipped=0)
 
     def step(
@@ -145,7 +145,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         return self._observation(), before - self.gap, done, False, self._info(skipped)
 
     def buy(self, action: NDArray[np.int64]) -> int:
-        """The same without training and scoring, which wait until :attr:`policy` is looked at.
+        """What :meth:`step` does without training, which waits until the policy is looked at.
 
         Args:
             action: see the class.
@@ -173,24 +173,23 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.pairs = np.concatenate([self.pairs, pairs])
         self.labels = np.concatenate([self.labels, answers])
         self.ledger = self.ledger.charge(pairs, self.present)
-        self._policy = self._gap = None
+        self._latest = _Outcome(world, self.present, self.pairs, self.labels)
         return skipped - len(pairs)
 
     @property
     def policy(self) -> Policy:
-        """What is trained on all answers so far; :attr:`training` is what that took."""
-        if self._policy is None:
-            world = self.world
-            with metered() as self.training:
-                self._policy = world.trainer.fit(self.present, world.beta, self.pairs, self.labels)
-        return self._policy
+        """What is trained on all answers so far."""
+        return self._outcome.trained[0]
+
+    @property
+    def training(self) -> Usage:
+        """What training the policy took."""
+        return self._outcome.trained[1]
 
     @property
     def gap(self) -> float:
-        """The current policy's gap on the held-out prompts, reward units."""
-        if self._gap is None:
-            self._gap = self.world.gap(self.policy)
-        return self._gap
+        """The policy's gap on the held-out prompts, reward units."""
+        return self._outcome.gap
 
     @property
     def hidden(self) -> NDArray[np.int64] | None:
@@ -244,9 +243,13 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     @property
     def world(self) -> World:
         """The world of this episode, truth and all: for the harness, not for agents."""
-        if self._world is None:
+        return self._outcome.world
+
+    @property
+    def _outcome(self) -> "_Outcome":
+        if self._latest is None:
             raise RunError("there is no episode yet. Call reset() first.")
-        return self._world
+        return self._latest
 
     def stream(self, purpose: str = "design") -> np.random.Generator:
         """The random numbers of this round, the same whatever was played before.
@@ -333,6 +336,36 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             "spent": ledger.spent,
             "skipped": skipped,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What comes of the answers so far; it is found out when it is looked at.
+
+    Attributes:
+        world: the episode's.
+        pool: what could be asked when the last of them was.
+        pairs: the questions, ``(n, 3)``.
+        labels: the answers, ``(n,)``.
+    """
+
+    world: World
+    pool: Pool
+    pairs: Pairs
+    labels: NDArray[np.float64]
+
+    @cached_property
+    def trained(self) -> tuple[Policy, Usage]:
+        """The policy, and what training it took."""
+        world = self.world
+        with metered() as training:
+            policy = world.trainer.fit(self.pool, world.beta, self.pairs, self.labels)
+        return policy, training
+
+    @cached_property
+    def gap(self) -> float:
+        """The policy's gap on the held-out prompts, reward units."""
+        return self.world.gap(self.trained[0])
 
 
 def most_labels(ledger: Ledger, pool: Pool) -> int:

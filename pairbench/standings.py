@@ -5,10 +5,10 @@ environments of how many labels the reference needs for the gap that a design re
 stand the area under the learning curve, the worst environment, time and memory.
 
 Savings beyond the reference's curve count as those at its end: 8 times the labels where it is
-played 8 times as far, and its first budget over the last one. What is estimated, and what the
-interval is of, is the mean of savings that are cut off so: a single environment that is out of
-reach then bounds the figure and does not take it to 0 or to infinity. Where environments are cut
-off on one side only, the figure says so by ``censored``.
+played 8 times as far, and what its first budget is worth on the other side. What is estimated, and
+what the interval is of, is the mean of savings that are cut off so: a single environment that is
+out of reach then bounds the figure and does not take it to 0 or to infinity. Where environments are
+cut off on one side only, the figure says so by ``censored``.
 """
 
 from collections.abc import Sequence

@@ -127,25 +127,22 @@ def label_savings(
         reference_labels: labels that the reference took, ``(n_budgets,)``, increasing.
 
     Returns:
-        1 means as good as the reference; censored beyond the reference's last budget, and where it
-        was better at its first. Where it got worse than it was there, only who is better is told.
+        1 means as good as the reference. Censored where the reference never gets as good, or was
+        better at its first budget; if it ended worse than it was there, only who is better is told.
+        Savings beyond its last budget over the labels that were taken are not counted.
     """
     weights, took = seed_weights(len(gaps)), np.array([labels])
     here = _read(
         gaps.mean(keepdims=True)[None], took, reference.mean(axis=0)[None], reference_labels
     )
     drawn = _read(weights @ gaps[:, None], took, weights @ reference, reference_labels)
-    least, most = round(float(np.exp(here.least.item())), 12), float(reference_labels[-1] / labels)
-    value, draws = (
-        np.where(found > most * (1 + _ROUNDING), np.inf, found)
-        for found in (np.exp(read.savings[:, 0]) for read in (here, drawn))
-    )
-    centre = least if value == 0 else min(float(value.item()), most)
-    estimate = _estimate(centre, draws, len(gaps))
-    if value == np.inf or here.unseen.item():
-        return Estimate(centre, min(estimate.low, centre), np.inf, "above")
-    if value == 0:
-        return Estimate(least, 0.0, max(estimate.high, least), "below")
+    value, draws = round(float(np.exp(here.savings.item())), 12), np.exp(drawn.savings[:, 0])
+    draws[drawn.above[:, 0]], draws[drawn.below[:, 0]] = np.inf, 0.0
+    estimate = _estimate(value, draws, len(gaps))
+    if here.above.item():
+        return Estimate(estimate.value, min(estimate.low, value), np.inf, "above")
+    if here.below.item():
+        return Estimate(estimate.value, 0.0, max(estimate.high, value), "below")
     return estimate
 
 
@@ -171,15 +168,14 @@ class _Read(NamedTuple):
     """What curves say of gaps.
 
     Attributes:
-        savings: log savings, ``(r, m)``; ±inf where a curve never gets as low, or begins lower.
-        least: what they are at a curve's first point, ``(r, m)``.
-        unseen: where they are set to that, ``(r, m)``: neither the gap nor the curve's own is as
-            low as the curve begins, but the gap is the lower one.
+        savings: log savings, ``(r, m)``.
+        above: where they are more, or may be, ``(r, m)``.
+        below: where they are less, or may be, ``(r, m)``.
     """
 
     savings: Array
-    least: Array
-    unseen: NDArray[np.bool_]
+    above: NDArray[np.bool_]
+    below: NDArray[np.bool_]
 
 
 def _read(
@@ -199,14 +195,19 @@ def _read(
     before = np.maximum(after - 1, 0)
     part = (took - logs[before]) / np.maximum(logs[after] - logs[before], _TINY)
     height = np.log(np.maximum(curves, _TINY))
-    own = np.exp(height[:, before] + part * (height[:, after] - height[:, before]))
+    between = np.exp(height[:, before] + part * (height[:, after] - height[:, before]))
+    own = np.where(logs[after] == took, curves[:, after], between)
     needed, itself = _needed(gaps, curves, curve_labels), _needed(own, curves, curve_labels)
-    neither = (needed == -np.inf) & (itself == -np.inf)
-    needed[neither & (gaps <= own * (1 + _ROUNDING))] = logs[0]
     # What labels are worth to the reference: less than they are where it got worse by them.
     worth = itself.clip(logs[0], logs[-1]) - took + np.log(labels)
-    unseen = neither & (gaps < own * (1 - _ROUNDING))
-    return _Read(needed - worth, logs[0] - worth, unseen)
+    least, most = logs[0] - worth, logs[-1] - np.log(labels)
+    savings = (needed - worth).clip(least, most)
+    above, below = needed - worth > most + _ROUNDING, needed == -np.inf
+    # Where neither is as good as the curve's beginning, it only tells which of them is better.
+    neither = below & (itself == -np.inf)
+    above |= neither & (gaps < own * (1 - _ROUNDING))
+    below &= ~neither | (gaps > own * (1 + _ROUNDING))
+    return _Read(savings, above, below)
 
 
 def _needed(gaps: Array, curves: Array, labels: Array | NDArray[np.int64]) -> Array:
@@ -369,16 +370,10 @@ def log_savings(
         ``(m,)`` and ``(DRAWS, m)``.
     """
     weights = seed_weights(len(gaps), stratum)
-    most = np.log(reference_labels[-1] / labels)
-    value, drawn = (
-        # Rounded, so that designs that chose the same pairs do not differ by rounding errors.
-        np.round(read.savings.clip(read.least, most), 12)
-        for read in (
-            _read(gaps.mean(axis=0)[None], labels, reference.mean(axis=0)[None], reference_labels),
-            _read(weights @ gaps, labels, weights @ reference, reference_labels),
-        )
-    )
-    return value[0], drawn
+    here = _read(gaps.mean(axis=0)[None], labels, reference.mean(axis=0)[None], reference_labels)
+    drawn = _read(weights @ gaps, labels, weights @ reference, reference_labels)
+    # Rounded, so that designs that chose the same pairs do not differ by rounding errors.
+    return np.round(here.savings[0], 12), np.round(drawn.savings, 12)
 
 
 def interquartile_mean(values: Sequence[Array]) -> Estimate:

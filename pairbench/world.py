@@ -94,7 +94,7 @@ class World:
             if not np.allclose(steps.sum(axis=2), rewards, rtol=1e-9, atol=1e-9):
                 raise InvalidPool("rewards by step must sum to the rewards.")
 
-    @property
+    @cached_property
     def shown(self) -> Pool:
         """The pool as it is before anything is generated."""
         return self.pool if self.given is None else self.pool.only(self.given)

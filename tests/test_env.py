@@ -405,6 +405,22 @@ def draw(env: PairEnv, *prompts: int) -> NDArray[np.int64]:
     return env.drawing(np.array(prompts))
 
 
+def test_a_policy_is_trained_on_the_pool_that_its_labels_were_bought_from() -> None:
+    """An optimistic trainer looks at completions that were never asked about, too."""
+    found = []
+    for looks in (True, False):
+        env = PairEnv("pairbench/GenerateThenLabel-v1", **GROWING, trainer="xpo")
+        env.reset(seed=1)
+        env.buy(proper_action(env))
+        if looks:
+            assert env.training.seconds > 0
+        before = env.present.valid.sum()
+        env.buy(draw(env, 0, 1))
+        assert env.present.valid.sum() == before + 2
+        found.append(env.policy.fingerprint())
+    assert found[0] == found[1]
+
+
 def test_an_environment_that_grows_is_a_gymnasium_environment(growing: PairEnv) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,7 +16,7 @@ from pairbench.metering import Usage, metered
 from pairbench.pool import Pairs, checked_pairs, checked_prompts
 from pairbench.registry import make_design
 from pairbench.scoring import Score
-from pairbench.world import Environment
+from pairbench.world import Environment, drawn_world
 
 Guard = Callable[[int], AbstractContextManager[Any]]
 
@@ -124,6 +124,8 @@ def play(
         plain = getattr(design, "__name__", type(agent).__name__)
         name = design if isinstance(design, str) else plain
     with threadpool_limits(limits=1):
+        # First, so that no design is charged for what is found out of a world but once.
+        start = drawn_world(env.environment, seed).start
         rounds = [
             Round(
                 **vars(choice),
@@ -135,7 +137,7 @@ def play(
             )
             for choice in choices(env, agent, seed, name, guard)
         ]
-        return Episode(env.world.start, tuple(rounds))
+    return Episode(start, tuple(rounds))
 
 
 def choices(

@@ -96,9 +96,10 @@ def reproduced(cell: Cell, design: Foreign, limits: Limits, claimed: BundledCell
     Raises:
         NoSandbox: If this machine cannot isolate it.
     """
+    env = _environment(cell)
     try:
         with confined(design, limits) as agent:
-            chosen, gap = _chosen(cell, agent)
+            chosen, gap = _chosen(cell, env, agent)
     except NoSandbox:
         raise
     except PairbenchError as error:
@@ -108,7 +109,7 @@ def reproduced(cell: Cell, design: Foreign, limits: Limits, claimed: BundledCell
 
 def played_here(cell: Cell) -> float:
     """The gap of a design that ships with pairbench, reward units; for the reference."""
-    return _chosen(cell, design_from(cell.design))[1]
+    return _chosen(cell, _environment(cell), design_from(cell.design))[1]
 
 
 def last_budget(cell: Cell) -> int:
@@ -189,19 +190,22 @@ def prediction(
     return found
 
 
-def _chosen(cell: Cell, agent: Design) -> tuple[list[Choice], float]:
+def _environment(cell: Cell) -> PairEnv:
+    return PairEnv(environment_from(cell.environment), cell.budgets, cell.horizon)
+
+
+def _chosen(cell: Cell, env: PairEnv, agent: Design) -> tuple[list[Choice], float]:
     """What a design chooses in a cell, and its gap at the board's last budget, reward units.
 
     No design sees a policy, so that only the one that is looked at is trained.
     """
-    env = PairEnv(environment_from(cell.environment), cell.budgets, cell.horizon)
-    chosen, gap = [], np.nan
+    chosen, gaps = [], {}
     with threadpool_limits(limits=1):
         for choice in choices(env, agent, cell.seed, cell.design.label):
             chosen.append(choice)
             if choice.budget == last_budget(cell):
-                gap = env.gap
-    return chosen, gap
+                gaps[choice.budget] = env.gap
+    return chosen, gaps[last_budget(cell)]
 
 
 def _unlike(claimed: BundledCell, chosen: Sequence[Choice]) -> Difference | None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from pairbench import (
 from pairbench.budget import Ledger, Prices
 from pairbench.errors import BudgetExceeded, InvalidPairs, InvalidPool, ReadOnlyView
 from pairbench.registry import design_names, environment_ids
-from pairbench.world import _drawn_world
+from pairbench.world import _drawn_world, drawn_world
 
 Results = Callable[[Path], dict[str, Any]]
 BUDGETS = (6, 15)
@@ -52,6 +53,17 @@ def as_json(episode: Any) -> Any:
 @pytest.fixture(scope="module")
 def ragged() -> Environment:
     return make_env("LogLinear-v1", **RAGGED)
+
+
+def test_a_design_is_not_charged_for_what_a_world_is_asked_but_once(tiny: str) -> None:
+    known = []
+
+    def guard(_: int) -> AbstractContextManager[None]:
+        known.append({"best", "start"} <= vars(drawn_world(make_env(tiny), 77)).keys())
+        return nullcontext()
+
+    play(tiny, "oracle-i-optimal", 77, (5, 12), guard=guard)
+    assert known == [True, True]
 
 
 def test_an_episode_has_a_round_for_each_mark(tiny: str) -> None:
