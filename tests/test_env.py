@@ -409,14 +409,18 @@ def test_a_policy_is_trained_on_the_pool_that_its_labels_were_bought_from() -> N
     """An optimistic trainer looks at completions that were never asked about, too."""
     found = []
     for looks in (True, False):
-        env = PairEnv("pairbench/GenerateThenLabel-v1", **GROWING, trainer="xpo")
+        env = PairEnv("pairbench/GenerateThenLabel-v1", **GROWING, trainer="xpo(alpha=0.1)")
         env.reset(seed=1)
         env.buy(proper_action(env))
         if looks:
             assert env.training.seconds > 0
+        asked = np.unique(env.pairs[:, 0])
+        assert env.hidden is not None
+        grows = asked[env.hidden[asked] > 0]
+        assert len(grows)
         before = env.present.valid.sum()
-        env.buy(draw(env, 0, 1))
-        assert env.present.valid.sum() == before + 2
+        env.buy(env.drawing(grows))
+        assert env.present.valid.sum() == before + len(grows)
         found.append(env.policy.fingerprint())
     assert found[0] == found[1]
 
