@@ -26,6 +26,12 @@ def test_a_board_is_filled_once(
     boards = tmp_path / "boards"
     run = played(small_board(boards), tmp_path / "run", ["first-two", "leverage"])
     arguments = [NAME, "--run", str(run), "--boards", str(boards), "--jobs", "1"]
+    assert fill([*arguments, "--level", "claimed"]) == 0
+    entries = load_entries(NAME, boards)
+    assert [entry.design.label for entry in entries] == ["first-two", "leverage", "uniform"]
+    assert {entry.level for entry in entries} == {"claimed"}
+    assert fill([*arguments, "--level", "claimed"]) == 0
+    assert capsys.readouterr().out == ""
     arguments += ["--level", "recomputed"]
     assert fill([*arguments, "uniform"]) == 0
     first, rest = capsys.readouterr().out.split("\n", 1)
@@ -35,9 +41,7 @@ def test_a_board_is_filled_once(
     told = capsys.readouterr().out
     assert "uniform" not in told
     assert "leverage: recomputed" in told
-    entries = load_entries(NAME, boards)
-    assert [entry.design.label for entry in entries] == ["first-two", "leverage", "uniform"]
-    assert {entry.level for entry in entries} == {"recomputed"}
+    assert {entry.level for entry in load_entries(NAME, boards)} == {"recomputed"}
     # All are there; one that is named is made once more.
     assert fill(arguments) == 0
     assert capsys.readouterr().out == ""
