@@ -114,7 +114,7 @@ def ratios_of_means(values: Array, reference: Array) -> tuple[Estimate, ...]:
 def label_savings(
     gaps: Array, labels: float, reference: Array, reference_labels: Array | NDArray[np.int64]
 ) -> Estimate:
-    """How many labels the reference needs for the gap that a design reaches, over those it took.
+    """How many labels the reference needs for a design's gap, over those it needs for its own.
 
     The reference's mean gap is interpolated, log gap in log labels; points where it rises with
     more labels are left out, so that the first time counts. What the reference takes is read off
@@ -131,11 +131,7 @@ def label_savings(
         better at its first budget; if it ended worse than it was there, only who is better is told.
         Savings beyond its last budget over the labels that were taken are not counted.
     """
-    weights, took = seed_weights(len(gaps)), np.array([labels])
-    here = _read(
-        gaps.mean(keepdims=True)[None], took, reference.mean(axis=0)[None], reference_labels
-    )
-    drawn = _read(weights @ gaps[:, None], took, weights @ reference, reference_labels)
+    here, drawn = _reads(gaps[:, None], np.array([labels]), reference, reference_labels)
     value, draws = round(float(np.exp(here.savings.item())), 12), np.exp(drawn.savings[:, 0])
     draws[drawn.above[:, 0]], draws[drawn.below[:, 0]] = np.inf, 0.0
     estimate = _estimate(value, draws, len(gaps))
@@ -176,6 +172,24 @@ class _Read(NamedTuple):
     savings: Array
     above: NDArray[np.bool_]
     below: NDArray[np.bool_]
+
+
+def _reads(
+    gaps: Array,
+    labels: Array,
+    reference: Array,
+    reference_labels: Array | NDArray[np.int64],
+    stratum: int = 0,
+) -> tuple[_Read, _Read]:
+    """What the reference's mean curve says of mean gaps, and that of every resample.
+
+    See :func:`log_savings` for the arguments.
+    """
+    weights = seed_weights(len(gaps), stratum)
+    return (
+        _read(gaps.mean(axis=0)[None], labels, reference.mean(axis=0)[None], reference_labels),
+        _read(weights @ gaps, labels, weights @ reference, reference_labels),
+    )
 
 
 def _read(
@@ -369,9 +383,7 @@ def log_savings(
     Returns:
         ``(m,)`` and ``(DRAWS, m)``.
     """
-    weights = seed_weights(len(gaps), stratum)
-    here = _read(gaps.mean(axis=0)[None], labels, reference.mean(axis=0)[None], reference_labels)
-    drawn = _read(weights @ gaps, labels, weights @ reference, reference_labels)
+    here, drawn = _reads(gaps, labels, reference, reference_labels, stratum)
     # Rounded, so that designs that chose the same pairs do not differ by rounding errors.
     return np.round(here.savings[0], 12), np.round(drawn.savings, 12)
 
