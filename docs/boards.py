@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--together", type=int, default=26, help="designs that are verified at a time"
     )
+    parser.add_argument("--cells", type=int, help="of a design, to compute again (default: all)")
     parser.add_argument("--jobs", type=int, help="processes (default: the cores)")
     parser.add_argument("--boards", type=Path, default=ROOT / "leaderboards")
     given = parser.parse_intermixed_args(arguments)
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ],
             level=given.level,
             jobs=given.jobs,
+            cells=given.cells,
             on_progress=progress,
         )
         for one, verdict in zip(some, verdicts, strict=True):

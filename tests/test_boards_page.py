@@ -47,3 +47,8 @@ def test_a_board_is_filled_once(
     assert capsys.readouterr().out == ""
     assert fill([*arguments, "leverage", "--together", "1"]) == 0
     assert capsys.readouterr().out.startswith("leverage: recomputed")
+    assert fill([*arguments, "leverage", "--cells", "1"]) == 0
+    checked = [
+        entry.verification and entry.verification.cells for entry in load_entries(NAME, boards)
+    ]
+    assert checked == [8, 1, 8]

@@ -1,5 +1,6 @@
 """Whole sites."""
 
+import datetime
 import json
 import re
 import urllib.parse
@@ -18,6 +19,7 @@ from pairbench.registry import design_spec
 from pairbench.site import Built, build_site, serve_site
 from pairbench.site.build import MARK, environment_slug
 from pairbench.submission.collection import load_entries
+from pairbench.submission.entry import Verification
 from pairbench.submission.submit import make_submission
 from tests.site.made import BUDGETS, ENVIRONMENTS, enter, fill, make_board, make_entry
 
@@ -194,6 +196,19 @@ def test_a_built_in_design_tells_of_itself_if_it_is_that_very_file(tmp_path: Pat
     out = build_site(tmp_path / "out", tmp_path / "boards").folder
     assert "In its own words" in (out / "designs/greedy-d.html").read_text()
     assert "In its own words" not in (out / "designs/greedy-i.html").read_text()
+
+
+def test_a_page_says_how_much_of_an_entry_was_computed_again(tmp_path: Path) -> None:
+    board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:1])
+    checked = Verification(
+        level="recomputed", date=datetime.date(2026, 11, 28), pairbench="0.1.0", cells=3
+    )
+    entry = make_entry(board, "uniform", 1.0, verification=checked)
+    enter(tmp_path / "boards", board, entry)
+    out = build_site(tmp_path / "out", tmp_path / "boards").folder
+    (curve,) = entry.curves
+    words = f"3 of {len(curve.seeds)} cells computed again"
+    assert words in (out / "designs/uniform.html").read_text()
 
 
 def test_the_boards_that_ship_have_pages(tmp_path: Path) -> None:
