@@ -97,6 +97,19 @@ def test_no_page_scrolls_sideways_on_a_phone(open_page: Open, site: Path, script
         assert sideways(noted) == 0, name
 
 
+def test_the_corner_of_a_long_table_stays_above_what_scrolls_below_it(open_page: Open) -> None:
+    noted = open_page("environments/nearduplicates-v1.html", width=390)
+    under: str = noted.page.evaluate("""() => {
+        const table = document.querySelector(".scroll.tall");
+        table.scrollIntoView({behavior: "instant"});
+        table.scrollTo(60, 60);
+        const corner = table.querySelector("thead th.stick").getBoundingClientRect();
+        const seen = document.elementFromPoint(corner.right - 6, corner.bottom - 6);
+        return seen.closest("th, td").className;
+    }""")
+    assert under == "stick"
+
+
 def test_headers_sort_their_column_by_mouse_and_by_keyboard(open_page: Open) -> None:
     noted = open_page(BOARD)
     gap = noted.page.locator("#closed thead th", has_text="Gap")
