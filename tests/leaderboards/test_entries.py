@@ -10,7 +10,7 @@ from pairbench.standings import standings
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import BoardEntry
 
-FILLED = ["alpaca-eval-v1", "annotators-v1", "synthetic-v1"]
+FILLED = ["alpaca-eval-v1", "annotators-v1", "synthetic-v1", "tiny-lm-v1"]
 
 
 @pytest.fixture(params=FILLED)
