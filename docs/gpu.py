@@ -227,7 +227,10 @@ def generation(work: Work, checkpoint: Checkpoint) -> Measured:
 
 
 def training(work: Work, checkpoint: Checkpoint, accumulation: int) -> Measured:
-    """DPO by TRL, less the same on one batch: what is left are the steps."""
+    """DPO by TRL, from the end of the first step, which warms up, to the end of the last."""
+    import torch
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
     rng = np.random.default_rng(1)
 
     def text() -> str:
@@ -244,18 +247,23 @@ def training(work: Work, checkpoint: Checkpoint, accumulation: int) -> Measured:
     recipe = Recipe(epochs=1, batch_size=work.batch, learning_rate=1e-6)
     trainer = TRLTrainer(checkpoint, recipe, ridge=1.0, accumulation=accumulation)
     device = checkpoint.device.type
+    ends = []
 
-    def train(n: int) -> tuple[float, int | None]:
-        return timed(lambda: trainer.trained(pool, 0.1, pairs[:n], labels[:n]), device)
+    def on_step(*_: object) -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        ends.append(time.perf_counter())
 
-    train(work.batch)  # to warm up
-    (first, _), (whole, memory) = train(work.batch), train(work.pairs)
+    hook = register_optimizer_step_post_hook(on_step)
+    try:
+        _, memory = timed(lambda: trainer.trained(pool, 0.1, pairs, labels), device)
+    finally:
+        hook.remove()
     tokens = (work.pairs - work.batch) * 2 * (2 * work.length + 1)  # the EOS token, too
     # Forwards and backwards through the policy, forwards through the reference.
     flops = (6.0 + 2.0) * multiplied(checkpoint.model) * tokens
     what = f"DPO, {work.pairs - work.batch:,} of {work.pairs:,} pairs"
-    # On small models the rest, which takes seconds, may hide the steps.
-    return Measured(what, tokens, max(whole - first, 1e-9), flops, memory)
+    return Measured(what, tokens, ends[-1] - ends[0], flops, memory)
 
 
 def scoring(work: Work, model: RewardModel, n: int) -> Measured:

@@ -252,8 +252,8 @@ def test_annotators_are_listed_by_kind_with_parameters(here: Cli) -> None:
 def test_a_good_design_passes_its_check(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(DESIGN)
     done = good(cli("check", "mine.py(step=2)"))
-    assert re.search(r"^ +rows .* pass +\d\.\d s *$", done.stdout, re.MULTILINE)
-    assert re.search(r"^note scale: it took 0\.\d+ s", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +rows .* pass +\d+\.\d s *$", done.stdout, re.MULTILINE)
+    assert re.search(r"^note scale: it took \d+\.\d+ s", done.stdout, re.MULTILINE)
     assert re.search(r"^mine.py\(step=2\): 11 passed, in \d+\.\d s$", done.stdout, re.MULTILINE)
     assert done.stderr == ""
 

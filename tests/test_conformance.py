@@ -311,7 +311,7 @@ def test_fewer_pairs_than_labels_are_remarked(check: Check) -> None:
 def test_scale_is_reported(check: Check) -> None:
     result = check("return uniform_pairs(view, n)", "scale")["scale"]
     assert result.status == PASS
-    assert re.search(r"it took 0\.\d+ s and \d+ MiB", result.message)
+    assert re.search(r"it took \d+\.\d+ s and \d+ MiB", result.message)
     failed = check(only("view.pool.n_pairs > 10**5", "raise MemoryError"), "scale")["scale"]
     assert failed.message.startswith("2,000 prompts of 17 completions, d = 32: it raised MemoryErr")
 
