@@ -170,7 +170,7 @@ def section_table(section: "Section", reference: str) -> Table:
         title_style="",
     )
     table.add_column("", justify="right")
-    table.add_column("design", no_wrap=True)
+    table.add_column("design", overflow="fold")
     saved = escape(f"{section.unit} saved vs {reference}")
     for heading in ("gap", "95 % interval", saved, "efficiency", "select"):
         table.add_column(heading, justify="right", no_wrap=heading != saved)

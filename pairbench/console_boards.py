@@ -113,7 +113,7 @@ def print_standings(found: "Standings") -> None:
         table = Table(box=box.SIMPLE_HEAD, title=escape(f"{board.title}{division}"))
         table.title_justify = "left"
         table.add_column("place", justify="right")
-        table.add_column("design", style="bold")
+        table.add_column("design", style="bold", overflow="fold")
         for heading in (f"saved vs {board.reference}", "AULC", "least saved", "select"):
             table.add_column(heading, justify="right")
         table.add_column("level")

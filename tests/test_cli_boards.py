@@ -14,6 +14,7 @@ from pairbench.errors import FileThere, InvalidParameter, InvalidSubmission
 from pairbench.submission.bundle import unpacked
 from pairbench.submission.collection import load_entries
 from pairbench.submission.entry import read_entry
+from tests.site.made import ENVIRONMENTS, enter, make_board, make_entry
 from tests.small_board import NAME, played, small_board
 from tests.submission.conftest import repacked
 
@@ -83,6 +84,18 @@ def test_an_entry_is_submitted_signed_verified_shown_and_put_on_pages(
     built = given("site", "build", "--boards", root, "--out", tmp_path / "site")
     assert built.exit_code == 0, built.stdout
     assert (tmp_path / "site" / "index.html").is_file()
+
+
+def test_designs_whose_long_names_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    board = make_board(tmp_path, environments=ENVIRONMENTS[:1])
+    enter(tmp_path, board, make_entry(board, "uniform", 1.0))
+    for end in ("-robust", "-robust', completions=4"):
+        slug = f"long{len(end)}"
+        label = f"generate-first(design='greedy-i{end})"
+        enter(tmp_path, board, make_entry(board, slug, 2.0, label=label))
+    shown = given("leaderboard", "show", board.name, "--boards", tmp_path).stdout
+    assert "…" not in shown
+    assert "completions=4" in shown
 
 
 def test_an_entry_that_is_there_is_not_overwritten(

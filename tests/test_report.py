@@ -385,9 +385,21 @@ def test_a_control_is_shown_and_not_ranked(folder: Path, tmp_path: Path) -> None
     assert "control" not in drawn(without)
 
 
-def drawn(section: Section) -> str:
+def test_a_long_name_takes_more_lines_and_no_figure_is_cut(tmp_path: Path) -> None:
+    name = "generate-first(design='greedy-i-robust', completions=4)"
+    run(RunSpec("custom", [TINY], [name], (0, 1), "uniform", BUDGETS), tmp_path, jobs=1)
+    (section,) = load_report(tmp_path).sections
+    for width in (150, 120, 100):
+        text = drawn(section, width)
+        assert "…" not in text
+        (row,) = (row for row in section.rows if row.design == name)
+        assert f"{row.gap.low:.4f} to {row.gap.high:.4f}" in text
+    assert name not in text
+
+
+def drawn(section: Section, width: int = 150) -> str:
     """The section's table as text."""
-    screen = Console(width=150, file=io.StringIO())
+    screen = Console(width=width, file=io.StringIO())
     screen.print(section_table(section, "uniform"))
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()

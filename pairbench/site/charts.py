@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pairbench.boards import Board
 from pairbench.pool import Pool
 from pairbench.site.words import (
+    abridged,
     number,
     place_text,
     savings_range,
@@ -48,8 +49,9 @@ def chart_data(
         places: which of the board's environments; all if None.
 
     Returns:
-        ``designs``; ``savings``, one triple (value, low, high) for each design; ``panels``, one for
-        each environment with its ``gaps``, a triple for each design and budget; and ``profile``.
+        ``designs``; ``unit``, what they save; ``savings``, one triple (value, low, high) for each
+        design; ``panels``, one for each environment with its ``gaps``, a triple for each design and
+        budget; and ``profile``.
     """
     chosen = range(len(board.environments)) if places is None else places
     names = told_apart([environment.spec for environment in board.environments])
@@ -76,6 +78,7 @@ def chart_data(
             }
             for s in standings
         ],
+        "unit": reference.unit,
         "savings": [
             {
                 "at": triple(s.savings),
@@ -121,7 +124,7 @@ def profile_rows(
 
 
 def savings_svg(standings: Sequence[Standing]) -> Markup:
-    """Label savings with their intervals, a bar for each design, as an SVG element."""
+    """Savings with their intervals, a bar for each design, as an SVG element."""
     left, right, row, top = 220, 500, 20, 8
     bottom = top + row * len(standings)
 
@@ -151,11 +154,10 @@ def savings_svg(standings: Sequence[Standing]) -> Markup:
     for line, standing in enumerate(standings):
         middle, saved = top + row * line + row / 2, standing.savings
         start, end = sorted((x(1.0), x(saved.value)))
-        name = standing.entry.design.label
-        shown = name if len(name) <= 32 else f"{name[:31]}…"
+        name = abridged(standing.entry.design.label, 32)
         parts.append(
             Markup('<g class="{}"><text class="name" x="{}" y="{:.1f}">{}</text>').format(
-                "control" if standing.rank is None else "ranked", left - 8, middle + 4, shown
+                "control" if standing.rank is None else "ranked", left - 8, middle + 4, name
             )
             + Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="10"/>').format(
                 start, middle - 5, max(end - start, 1)
@@ -165,7 +167,7 @@ def savings_svg(standings: Sequence[Standing]) -> Markup:
             ).format(x(saved.low), x(saved.high), middle, middle)
         )
     return Markup(
-        '<svg class="savings" viewBox="0 0 740 {}" role="img" aria-label="Label savings of {} '
+        '<svg class="savings" viewBox="0 0 740 {}" role="img" aria-label="Savings of {} '
         'designs with 95 % intervals; the table above has the figures">{}</svg>'
     ).format(bottom + 22, len(standings), Markup("").join(parts))
 

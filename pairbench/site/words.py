@@ -88,6 +88,14 @@ def savings_range(savings: Estimate) -> str:
     return savings_text(savings).partition(" (")[2].removesuffix(")")
 
 
+def abridged(name: str, length: int) -> str:
+    """A name without its middle where it is longer: parameters, at the end, tell designs apart."""
+    if len(name) <= length:
+        return name
+    head = (length - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - length :]}"
+
+
 def short(environment: str, among: Sequence[str] = ()) -> str:
     """An environment without the namespace that most share.
 

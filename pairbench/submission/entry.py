@@ -252,6 +252,11 @@ class BoardEntry(Manifest):
         """What is known of the figures, a key of :data:`LEVELS`."""
         return "claimed" if self.verification is None else self.verification.level
 
+    @property
+    def unit(self) -> str:
+        """What its budgets count: ``"labels"``, ``"money"``, or ``"labels or money"``."""
+        return " or ".join(sorted({curve.unit for curve in self.curves}))
+
     def content(self) -> dict[str, Any]:
         """The entry as JSON."""
         return self.model_dump(mode="json", exclude_none=True)

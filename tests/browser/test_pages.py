@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from pairbench.site import serve_site
+from pairbench.site import build_site, serve_site
 from tests.browser.conftest import INJECTION, Noted, Open
-from tests.site.made import ENVIRONMENTS
+from tests.site.made import ENVIRONMENTS, enter, make_board, make_entry
 
 pytestmark = pytest.mark.slow  # half a minute, most of it Chromium's
 
@@ -188,6 +188,26 @@ def test_focus_is_seen_and_the_keyboard_reaches_the_content_first(open_page: Ope
     assert noted.page.evaluate("document.activeElement.closest('main') !== null")
     outline = noted.page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert outline == "3px"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_of_bars_that_begin_alike_are_told_apart(
+    open_page: Open, tmp_path: Path, width: int
+) -> None:
+    board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:1])
+    enter(tmp_path / "boards", board, make_entry(board, "uniform", 1.0))
+    for k in (4, 8, 16):
+        label = f"generate-first(design='greedy-i-robust', completions={k})"
+        enter(tmp_path / "boards", board, make_entry(board, f"first-{k}", 2.0, label=label))
+    built = build_site(tmp_path / "out", tmp_path / "boards")
+    noted = open_page(
+        f"boards/{board.name}.html", width=width, address=built.folder.resolve().as_uri()
+    )
+    chart = noted.page.locator("[data-chart=savings] svg")
+    chart.wait_for(state="attached")
+    names = [text for text in chart.locator("text").all_text_contents() if "gen" in text]
+    assert {name[-4:] for name in names} == {"s=4)", "s=8)", "=16)"}
+    assert noted.errors == []
 
 
 def test_every_chart_is_drawn_and_designs_are_coloured_by_choice(open_page: Open) -> None:

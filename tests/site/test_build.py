@@ -211,6 +211,34 @@ def test_a_page_says_how_much_of_an_entry_was_computed_again(tmp_path: Path) -> 
     assert words in (out / "designs/uniform.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("paid", "said", "how"),
+    [
+        (0, "Labels saved", "how many labels"),
+        (1, "Labels or money saved", "how many labels or money"),
+        (2, "Money saved", "how much money"),
+    ],
+)
+def test_a_board_says_whether_it_is_labels_or_money_that_is_saved(
+    paid: int, said: str, how: str, tmp_path: Path
+) -> None:
+    board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:2])
+    for slug, strength in (("uniform", 1.0), ("better", 2.0)):
+        entry = make_entry(board, slug, strength)
+        curves = tuple(
+            curve.model_copy(update={"unit": "money" if place < paid else "labels"})
+            for place, curve in enumerate(entry.curves)
+        )
+        enter(tmp_path / "boards", board, entry.model_copy(update={"curves": curves}))
+    out = build_site(tmp_path / "out", tmp_path / "boards").folder
+    others = {"Labels saved", "Labels or money saved", "Money saved"} - {said}
+    for page in ("index.html", f"boards/{board.name}.html", "designs/better.html"):
+        text = (out / page).read_text()
+        assert said in text, page
+        assert not any(other in text for other in others), page
+    assert how in (out / f"boards/{board.name}.html").read_text()
+
+
 def test_the_boards_that_ship_have_pages(tmp_path: Path) -> None:
     built = build_site(tmp_path / "out")
     assert load_board("synthetic-v1").published is not None

@@ -108,6 +108,16 @@ def test_memory_is_told_in_its_unit(count: int | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("length", "text"),
+    [(20, "generate-first(k=10)"), (19, "generate-…rst(k=10)"), (8, "gen…=10)"), (3, "g…)")],
+)
+def test_long_names_keep_their_ends(length: int, text: str) -> None:
+    found = words.abridged("generate-first(k=10)", length)
+    assert found == text
+    assert len(found) == length
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(1e-5, "< 1 ms"), (0.0432, "43 ms"), (2.34, "2.3 s"), (59.6, "60 s"), (3600, "60 min")],
 )

@@ -148,9 +148,12 @@
       place: i, name: data.designs[i].name, control: data.designs[i].control, one: 1,
       value: cut(at[0]), low: cut(at[1]), high: cut(at[2]), tip: `${data.designs[i].name}\n${text}`,
     }));
-    const y = { field: "name", type: "nominal", sort: { field: "place" }, axis: { title: null, ticks: false, domain: false, labelColor: "var(--ink)", labelLimit: innerWidth < 640 ? 110 : 240, labelOverlap: false } };
+    const letters = innerWidth < 640 ? 20 : 40;
+    // The end tells designs apart that differ in parameters.
+    const name = `length(datum.label) <= ${letters} ? datum.label : slice(datum.label, 0, ${letters / 2 - 1}) + '…' + slice(datum.label, -${letters / 2})`;
+    const y = { field: "name", type: "nominal", sort: { field: "place" }, axis: { title: null, ticks: false, domain: false, labelExpr: name, labelColor: "var(--ink)", labelLimit: innerWidth < 640 ? 130 : 260, labelOverlap: false } };
     const x = { type: "quantitative", scale: { type: "log", base: 2, domain: [least, most], nice: false } };
-    const axis = { title: "labels saved, ×", values: innerWidth < 640 ? [1 / 8, 1 / 2, 1, 2, 8] : [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16], labelExpr: "datum.value < 1 ? '1/' + format(1 / datum.value, '~g') : format(datum.value, '~g')" };
+    const axis = { title: `${data.unit} saved, ×`, values: innerWidth < 640 ? [1 / 8, 1 / 2, 1, 2, 8] : [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16], labelExpr: "datum.value < 1 ? '1/' + format(1 / datum.value, '~g') : format(datum.value, '~g')" };
     return {
       width: "container", height: 18 * rows.length, data: { values: rows },
       layer: [
