@@ -118,6 +118,7 @@ def gaps(more: str, budgets: list[int]) -> NDArray[np.float64]:
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_the_gap_falls_with_labels_down_to_the_floor() -> None:
     start, few, many = gaps("", [30, 300])
     assert start > few > many
@@ -142,6 +143,7 @@ def test_variants_learn(more: str) -> None:
     assert end < start
 
 
+@pytest.mark.slow
 def test_a_reward_model_answers_and_the_truth_scores() -> None:
     truth, learnt = world(), world("labeler='reward-model'")
     np.testing.assert_array_equal(truth.truth.rewards, learnt.truth.rewards)

@@ -239,6 +239,7 @@ def test_a_board_says_whether_it_is_labels_or_money_that_is_saved(
     assert how in (out / f"boards/{board.name}.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_boards_that_ship_have_pages(tmp_path: Path) -> None:
     built = build_site(tmp_path / "out")
     assert load_board("synthetic-v1").published is not None

@@ -139,6 +139,7 @@ def test_the_reference_s_entry_is_taken_where_there_is_one(
         assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_bundles_are_verified_together_as_they_are_alone(small: Played, greedy: Submission) -> None:
     def spoil(content: Content) -> None:
         content["cells"][1]["rounds"][1]["score"]["gap"] *= 0.5
