@@ -210,6 +210,25 @@ def test_names_of_bars_that_begin_alike_are_told_apart(
     assert noted.errors == []
 
 
+def test_the_ratio_of_a_design_to_its_copy_is_drawn_at_one(open_page: Open, tmp_path: Path) -> None:
+    board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:1])
+    one = make_entry(board, "uniform", 1.0)
+    copy = one.design.model_copy(update={"slug": "copy", "label": "copy", "name": "copy"})
+    enter(tmp_path / "boards", board, one, one.model_copy(update={"design": copy}))
+    built = build_site(tmp_path / "out", tmp_path / "boards")
+    address = built.folder.resolve().as_uri()
+    noted = open_page(f"boards/{board.name}.compare.html#copy&uniform", address=address)
+    chart = noted.page.locator("[data-ratios] svg")
+    chart.wait_for(state="attached")
+    heights = []
+    for tick in ("2", "1", "0.5"):
+        box = chart.get_by_text(tick, exact=True).bounding_box()
+        assert box is not None
+        heights.append(box["y"])
+    assert heights[0] + 30 < heights[1] < heights[2] - 30
+    assert noted.errors == []
+
+
 def test_every_chart_is_drawn_and_designs_are_coloured_by_choice(open_page: Open) -> None:
     noted = open_page(BOARD)
     noted.page.locator("[data-chart=profile] svg").wait_for(state="attached")

@@ -97,11 +97,13 @@ window.pairbench = { receive: null };
         name: "ratio", state: "chosen", colour: "var(--c1)", x: x.budget, y: x.value, low: x.low, high: x.high,
         tip: `${x.budget} ${told.unit[k]}\n${figure(x.value)}${x.low === null ? "" : ` (${figure(x.low)} to ${figure(x.high)})`}`,
       }));
+      // Half and twice are always there, so that an axis has its ticks and noise looks as small as it is.
+      const ends = [1 / 2, 2, ...rows.flatMap((x) => [x.y, x.low, x.high]).filter((x) => x > 0 && Number.isFinite(x))];
       const one = [{ data: { values: [{ y: 1 }] }, mark: { type: "rule", color: "var(--quiet)" }, encoding: { y: { field: "y", type: "quantitative" } } }];
       draw(panel(host, told.environments[k]), lines({
         rows, extra: one, bands: true, height: 170,
         x: { field: "x", type: "quantitative", scale: { type: "log", nice: false }, axis: { values: row.map((x) => x.budget), title: told.unit[k], grid: false, format: "~s" } },
-        y: { field: "y", type: "quantitative", scale: { type: "log", base: 2, nice: false, padding: 10 }, axis: { title: "gap of A over B", values: [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32], format: "~g" } },
+        y: { field: "y", type: "quantitative", scale: { type: "log", base: 2, nice: false, domain: [Math.min(...ends), Math.max(...ends)], padding: 10 }, axis: { title: "gap of A over B", values: [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32], format: "~g" } },
       }));
     });
   }
