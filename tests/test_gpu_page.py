@@ -1,14 +1,17 @@
 """What measures a GPU runs where there is none, and writes nothing there."""
 
 import importlib.util
+import itertools
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pairbench.language.checkpoints import Checkpoint
 from pairbench.language.tiny import tiny_model, word_tokenizer
 
 
@@ -39,6 +42,19 @@ def test_small_models_on_the_cpu_go_all_the_way(
         assert float(row[3].replace(",", "")) > 0  # tokens/s
         assert row[4] == row[6] == "–"  # no memory and no peak of a CPU
         assert re.fullmatch(r"\d+\.\d%", row[7])  # of whatever the busy machine did meanwhile
+
+
+def test_the_time_of_dpo_is_that_of_all_steps_but_the_first(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    tokenizer = word_tokenizer([f"w{i}" for i in range(gpu.TINY.words)], gpu.TINY.context)
+    model = tiny_model("gpt2", tokenizer, width=16, layers=2, heads=2)
+    checkpoint = Checkpoint("tiny", model, tokenizer, "random")
+    done = gpu.training(gpu.TINY, checkpoint, 2)
+    assert done.seconds == gpu.TINY.pairs / gpu.TINY.batch - 1  # a second from step to step
+    assert done.tokens == 12 * 2 * (2 * 8 + 1)
 
 
 def test_without_a_gpu_nothing_is_measured_or_written(
