@@ -78,7 +78,7 @@ def print_judged(found: "Mapping[str, Judged]") -> None:
         say("no replies of judges are kept from that time on")
         return
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("model", style="bold")
+    table.add_column("model", style="bold", overflow="fold")
     for heading in ("replies", "no verdict", "tokens read", "tokens written"):
         table.add_column(heading, justify="right")
     for model, took in found.items():
@@ -202,12 +202,14 @@ def _counted(unit: str) -> str:
 
 def print_report(report: "Report", figures: Sequence[Path]) -> None:
     """The tables of a run, what they mean, and where the figures are."""
+    from pairbench.report import much  # loads numpy, which other screens do without
+
     if not report.sections:
         return
     screen = console()
     units = sorted({section.unit for section in report.sections})
     saved = " or ".join(units)
-    what = " or ".join({"labels": "how many labels", "money": "how much money"}[u] for u in units)
+    what = " or ".join(f"how {much(unit)}" for unit in units)
     for section in report.sections:
         screen.print(section_table(section, report.reference))
     screen.print(

@@ -25,7 +25,7 @@ def print_submission(made: "Submission", files: Sequence[Path], dry_run: bool) -
     entry = made.entry
     table = Table(box=box.SIMPLE_HEAD, title=escape(f"{entry.design.label} on {entry.board}"))
     table.title_justify = "left"
-    table.add_column("environment", style="bold")
+    table.add_column("environment", style="bold", overflow="fold")
     for heading in ("seeds", "after", "gap", "before", "efficiency", "select"):
         table.add_column(heading, justify="right")
     horizons = {cell.environment: cell.horizon for cell in made.bundle.cells}
@@ -72,7 +72,7 @@ def print_verdict(verdict: "Verdict", key: str | None) -> None:
         seeds = ", ".join(map(str, verdict.fresh))
         say(f"fresh seeds {seeds}: log of the gap over the reference's, and what was predicted")
         table = Table(box=box.SIMPLE_HEAD)
-        table.add_column("environment", style="bold")
+        table.add_column("environment", style="bold", overflow="fold")
         for heading in ("found", "least", "most"):
             table.add_column(heading, justify="right")
         for one in verdict.ranges:

@@ -111,7 +111,7 @@ def print_diff(found: "Sequence[BoardDiff]") -> None:
         if board.designs:
             table = Table(box=box.SIMPLE_HEAD)
             for heading in HEADINGS:
-                table.add_column(heading, no_wrap=heading == "")
+                table.add_column(heading, no_wrap=heading == "", overflow="fold")
             for row in board.rows():
                 table.add_row(*map(escape, row), style=_STYLES[row[0]])
             console().print(table)

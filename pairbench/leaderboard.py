@@ -25,7 +25,7 @@ from pairbench.tables import (
 )
 
 Kind = Literal["new", "gone", "changed", "moved"]
-HEADINGS = ("", "design", "rank", "labels saved", "gap", "level", "what differs")
+HEADINGS = ("", "design", "rank", "saved", "gap", "level", "what differs")
 """Of the rows that :meth:`BoardDiff.rows` gives."""
 
 

@@ -122,7 +122,7 @@ class Report:
             heads = [f"gap at {marks[-1]}", *map(str, marks), f"{section.unit} saved"]
             lines = [
                 f"**{section.environment}**, {section.rows[0].seeds} seeds, gap over "
-                f"{self.reference}'s after so {_MUCH[section.unit]}:",
+                f"{self.reference}'s after so {much(section.unit)}:",
                 "",
                 "| design | " + " | ".join(heads) + " |",
                 "|---|" + "---|" * len(heads),
@@ -173,7 +173,9 @@ def load_report(folder: str | Path) -> Report:
     )
 
 
-_MUCH = {"labels": "many labels", "money": "much money"}
+def much(unit: str) -> str:
+    """What stands behind "how" or "so": ``"many labels"``, ``"much money"``."""
+    return "much money" if unit == "money" else f"many {unit}"
 
 
 def _grouped(kind: str, records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -69,6 +69,15 @@ def test_a_difference_is_told_as_old_and_new(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "no entry differs\n"
 
 
+def test_a_difference_of_long_names_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    after = replace(PLACE, rank=1, tied=False)
+    label = "generate-first(design='per-cost(design=uncertainty)',completions=4)"
+    print_diff([BoardDiff("tiny-v1", False, (DesignDiff("a", label, PLACE, after, ()),))])
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "2.0×" in out
+
+
 def test_bytes_go_to_a_file_or_to_standard_output(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -23,6 +23,7 @@ from pairbench.registry import (
     make_env,
     parsed,
 )
+from pairbench.report import much
 from pairbench.site import charts, words
 from pairbench.site.cells import gaps_script
 from pairbench.standings import Standing, Standings, standings
@@ -432,6 +433,7 @@ def _templates() -> "jinja2.Environment":
         "interval": words.interval_text,
         "seconds": words.seconds_text,
         "bytes": words.bytes_text,
+        "much": much,
         "saved": words.savings_value,
         "saved_range": words.savings_range,
         "short": words.short,
