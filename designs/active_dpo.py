@@ -1,10 +1,10 @@
-"""Each next pair's implicit rewards have the gradients that differ most from what is labelled.
+"""Pairs whose implicit-reward gradients differ most from those of the labelled pairs, greedily.
 
 ActiveDPO chooses argmax ‖g_i − g_j‖ in the norm of V⁻¹ and adds (g_i − g_j)(g_i − g_j)ᵀ to V at
 once, V = λI + the same over the labels so far. g is the gradient of the implicit reward
 β log π_θ(y|x), for the log-linear policy φ − E_π̂ φ, scaled to unit length as the paper does
 against the length of texts, which makes the choice depend on the current policy π̂; without that
-scaling g_i − g_j is z. V knows no weights w: that labels saturate does not count. Gradients of more
+scaling g_i − g_j is z. V has no weights w: that labels saturate does not count. Gradients of more
 than 8,192 components are projected at random (Johnson and Lindenstrauss). A round has 3,000
 candidates, as in the paper, which draws new completions for them; here they are drawn from the
 pairs not asked before.
@@ -12,8 +12,8 @@ pairs not asked before.
 Family: optimal design.
 Source: Lin, Verma, Dai, Rus, Ng, Low 2025, ActiveDPO: Active Direct Preference Optimization for
     Sample-Efficient Alignment, arXiv 2505.19241.
-Assumes: That gradients, not their lengths, say what a pair teaches, and that a label of one pair
-    tells as much as that of another, which fails where labels saturate.
+Assumes: That the directions of gradients, not their lengths, say how informative a pair is, and
+    that labels of all pairs carry equal noise, which fails where labels saturate.
 Cost: One DPO fit, O(N K d) and O(m d²) a round, and O(m d) for each label, m candidates.
 """
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench import Design, Pairs, View, check_counts, fresh_pairs, turned
+from pairbench import Design, Pairs, View, check_counts, fresh_pairs, randomize_order
 from pairbench.information import RankOne
 
 Array = NDArray[np.float64]
@@ -33,7 +33,7 @@ class ActiveDpo(Design):
     """Greedy novelty of the implicit reward's gradients; defaults are the paper's.
 
     Attributes:
-        candidates: how many pairs to choose from.
+        candidates: number of random pairs to choose from.
         normalized: whether gradients are scaled to unit length.
         projection: gradients of more components than this are projected at random to as many.
     """
@@ -46,7 +46,7 @@ class ActiveDpo(Design):
         check_counts(self, "candidates", "projection")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Choose one by one, no pair again before all candidates are taken."""
+        """Choose pairs one by one, repeating none before all candidates are chosen."""
         gradients = self._gradients(view)
 
         def differences(pairs: Pairs) -> Array:
@@ -55,8 +55,8 @@ class ActiveDpo(Design):
             return z
 
         pairs = fresh_pairs(view, self.candidates)
-        known = differences(view.answered)
-        v = view.ridge * np.eye(known.shape[1]) + known.T @ known
+        past = differences(view.answered)
+        v = view.ridge * np.eye(past.shape[1]) + past.T @ past
         state = RankOne(differences(pairs), np.linalg.inv(v).astype(np.float64), None)
         free = np.ones(len(pairs), dtype=np.bool_)
         chosen = np.empty(n, dtype=np.int64)
@@ -66,10 +66,10 @@ class ActiveDpo(Design):
             chosen[k] = p = int(np.where(free, state.gains(), -np.inf).argmax())
             state.take(p)
             free[p] = False
-        return turned(view, pairs[chosen])
+        return randomize_order(view, pairs[chosen])
 
     def _gradients(self, view: View) -> Array:
-        """Of all completions, ``(N, K, d)``."""
+        """Compute the implicit reward's gradients of all completions, ``(N, K, d)``."""
         phi, pi = view.pool.phi, np.exp(view.log_policy())
         g: Array = phi - (pi[:, None] @ phi)
         if g.shape[2] > self.projection:

@@ -1,9 +1,9 @@
-"""Of each prompt the two completions that represent all of them best and resemble each other least.
+"""The two completions of each prompt that are most representative and least alike.
 
-Maximises (c̄_i + c̄_j)/2 − λ c_ij over the pairs of a prompt, c being the cosine similarity and c̄_i
-its mean over the other completions: annotation-efficient preference optimisation (AEPO) for subsets
-of two. Labels play no part. Prompts take turns, and from the second turn on the same question is
-asked again, but for ties.
+Maximises (c̄_i + c̄_j)/2 − λ c_ij over the pairs of a prompt, c being the cosine similarity and
+c̄_i its mean over the other completions: annotation-efficient preference optimisation (AEPO) for
+subsets of two. Labels are not used. Prompts take turns, and from the second turn on the same
+question is asked again, but for ties.
 
 The publication compares embeddings of sentences; here it is the pool's features, whose origin, on
 which cosines depend, is arbitrary where they are no embeddings. Its code searches greedily over
@@ -12,8 +12,8 @@ subsets, here all pairs are compared.
 Family: diversity.
 Source: Jinnai and Honda 2024, "Annotation-Efficient Language Model Alignment via Diverse and
     Representative Response Texts", arXiv 2405.13541; λ = 1 is the default of its code.
-Assumes: that similarity of features is similarity of what there is to learn. It is blind to length:
-    two completions in opposite directions are far apart however short.
+Assumes: that completions of similar features are equally informative. Lengths of features do not
+    count: two completions in opposite directions are far apart however short.
 Cost: O(N K² d).
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Design, Duels, InvalidParameter, Pairs, View, largest, over_prompts
+from pairbench import Design, Duels, InvalidParameter, Pairs, View, duel_per_prompt, masked_argmax
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Aepo(Design):
             )
 
     def select(self, view: View, n: int) -> Pairs:
-        """Score all pairs of all prompts once; take the prompts that were asked least often."""
+        """Choose each prompt's pair of highest score, prompts with the fewest labels first."""
         pool, k = view.pool, view.pool.n_completions
         length = np.linalg.norm(pool.phi, axis=2, keepdims=True)
         unit = pool.phi / np.where(length > 0, length, 1.0)
@@ -53,7 +53,7 @@ class Aepo(Design):
         mask, score = pool.pair_mask.reshape(-1, k * k), score.reshape(-1, k * k).round(12)
 
         def duel() -> Duels:
-            first, second = np.divmod(largest(mask, score, view.rng), k)
+            first, second = np.divmod(masked_argmax(mask, score, view.rng), k)
             return first, second
 
-        return over_prompts(view, duel, n)
+        return duel_per_prompt(view, duel, n)

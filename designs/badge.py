@@ -1,14 +1,15 @@
-"""Pairs whose label would pull the model hard, each in another direction.
+"""Pairs whose label would change the model much, each in another direction.
 
 Gradient embedding: if the label came as the model predicts it, the loss would have the gradient
 g = (σ(Δ) − 1[Δ > 0]) z. It is short where the model is sure, and long where it is not and z is
 long. The pairs are drawn by k-means++ seeding on g: the first uniformly, then each with
-P ∝ min ‖g − g'‖² over those drawn.
+P ∝ min ‖g − g'‖² over those drawn. The authors' code (JordanAsh/badge) does not draw the first, but
+takes the pair of longest g; the other draws are as here.
 
 Turned round, a pair has z, Δ and the predicted label turned too, and its g is the same, so that
 distances between embeddings are plain ones. At Δ = 0, as before the first label, a coin says which
 label is predicted. The draws are from a random sample of the pairs not asked before, each at most
-once; as in the paper, what is labelled acts through the model only.
+once; as in the paper, labelled pairs enter through the model only.
 
 Family: diversity.
 Source: Ash, Zhang, Krishnamurthy, Langford and Agarwal 2020, Deep batch active learning by diverse,
@@ -22,8 +23,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import BeliefDesign, Pairs, View, check_counts, filled, fresh_pairs, turned
-from pairbench.coverage import Nearest, d2_sampled
+from pairbench import (
+    BeliefDesign,
+    Pairs,
+    View,
+    check_counts,
+    cycle_pairs,
+    fresh_pairs,
+    randomize_order,
+)
+from pairbench.coverage import NearestDistance, sample_d2
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Badge(BeliefDesign):
     """D² sampling of gradient embeddings.
 
     Attributes:
-        candidates: how many pairs to choose from in a round, at least twice as many as labels.
+        candidates: size of the sample to choose from, at least twice as many as labels.
     """
 
     candidates: int = 5000
@@ -41,7 +50,7 @@ class Badge(BeliefDesign):
         check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Draw one after the other."""
+        """Draw pairs one by one by k-means++ on their gradient embeddings."""
         pairs = fresh_pairs(view, max(2 * n, self.candidates))
         delta, _ = self.belief(view).of_pairs(pairs)
         coin = view.rng.choice([-1.0, 1.0], size=len(pairs))
@@ -49,6 +58,6 @@ class Badge(BeliefDesign):
         # |σ(Δ) − 1[Δ > 0]| = σ(−|Δ|), without cancellation or overflow.
         residual = np.exp(-np.abs(delta)) / (1 + np.exp(-np.abs(delta)))
         gradient = (-label * residual)[:, None] * view.pool.differences(pairs)
-        nearest = Nearest(gradient, signed=True)
-        chosen = d2_sampled(nearest, min(n, len(pairs)), view.rng)
-        return turned(view, filled(pairs[chosen], n))
+        nearest = NearestDistance(gradient, signed=True)
+        chosen = sample_d2(nearest, min(n, len(pairs)), view.rng)
+        return randomize_order(view, cycle_pairs(pairs[chosen], n))

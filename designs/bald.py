@@ -1,4 +1,4 @@
-"""The pairs whose label and rewards tell most of each other: BALD, alone or perturbed for a batch.
+"""The pairs whose label and rewards share most information: BALD, plain or perturbed for a batch.
 
 I(y; Δ) = h(E σ(Δ)) − E h(σ(Δ)): the label is uncertain, but would not be if Δ were known. In closed
 form for a normal posterior (:func:`pairbench.information.gaussian_forecast`), over all members for
@@ -13,8 +13,8 @@ Family: uncertainty.
 Source: Houlsby, Huszár, Ghahramani and Lengyel 2011, Bayesian Active Learning for Classification
     and Preference Learning, arXiv 1112.5745; the batch rules and their default coldness: Kirsch et
     al. 2023, Stochastic Batch Acquisition, arXiv 2106.12059.
-Assumes: that the model is right. What a wrong model cannot fit looks to it like noise, and is left
-    alone; and what is learnt of Δ is worth the same everywhere.
+Assumes: that the model is right. What a wrong model cannot fit looks to it like noise, and is not
+    asked; and that information about Δ is worth the same everywhere.
 Cost: one fit, O(N K² d) and a sort a round.
 """
 
@@ -28,7 +28,7 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    filled,
+    cycle_pairs,
     fresh_pairs,
     pair_scores,
 )
@@ -57,18 +57,18 @@ class Bald(BeliefDesign):
             raise InvalidParameter(f"coldness must be positive and finite, got {self.coldness}.")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Score all pairs, and rank those not asked before."""
+        """Choose the pairs of highest score among those not asked before."""
         information = self.belief(view).forecast(view.rng).mutual_information
         pairs = fresh_pairs(view, view.pool.n_pairs)
         scores = self.perturbed(pair_scores(view.pool, information)[tuple(pairs.T)], view.rng)
-        return filled(pairs[np.argsort(-scores, kind="stable")], n)
+        return cycle_pairs(pairs[np.argsort(-scores, kind="stable")], n)
 
     def perturbed(self, scores: Array, rng: np.random.Generator) -> Array:
-        """What the n highest are taken of, ``(m,)``.
+        """Perturb the scores by the batch rule, ``(m,)``.
 
         Args:
-            scores: 0 or more, ``(m,)``, in random order.
-            rng: where the perturbations come from.
+            scores: mutual information, 0 or more, ``(m,)`` nats, in random order.
+            rng: source of the perturbations.
         """
         if self.batch == "top":
             return scores

@@ -7,7 +7,7 @@ saturate under some likely θ, and stays meaningful with fewer labels than dimen
 Family: optimal design.
 Source: Chaloner and Verdinelli 1995, Bayesian Experimental Design: A Review, Statistical Science;
     the criterion of Han, Goyal, Ma 2026, arXiv 2606.19607.
-Assumes: A log-linear reward, a posterior that is near a Gaussian, and that a few draws show it.
+Assumes: A log-linear reward, a nearly Gaussian posterior, and that a few draws represent it.
 Cost: One DPO fit and, for each draw, a few sweeps of O(N K d² + N K² d) a round.
 """
 
@@ -19,18 +19,18 @@ from pairbench import (
     Pairs,
     View,
     check_counts,
-    check_weighing,
+    check_weighting,
     round_weights,
-    sampled_pairs,
+    sample_pairs,
 )
 
 
 @dataclass(frozen=True)
 class BayesIOptimal(Design):
-    """Optimal weights over posterior draws, given the labels already bought.
+    """Bayesian I-optimal weights over posterior draws, given the labels already bought.
 
     Attributes:
-        draws: how many θ.
+        draws: how many draws of θ.
         tol: the weights' proven efficiency is at least 1 − tol.
         rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
     """
@@ -40,11 +40,11 @@ class BayesIOptimal(Design):
     rounding: str = "systematic"
 
     def __post_init__(self) -> None:
-        check_weighing(self.tol, self.rounding)
+        check_weighting(self.tol, self.rounding)
         check_counts(self, "draws")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Optimise this round's labels over new draws."""
+        """Draw θ from the posterior, and round the optimal weights of this round's labels."""
         draws = Laplace().fit(view).theta_draws(self.draws, view.rng)
         design = round_weights(view, n, "bayes-i", draws, self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+        return sample_pairs(view, design.pairs, design.weights, n, self.rounding)

@@ -1,6 +1,6 @@
 """The completion of highest predicted reward against a random other one.
 
-argmax μ against one drawn uniformly from the rest, anew for each turn of a prompt. Before the first
+argmax μ against a uniform draw from the rest, redrawn for each turn of a prompt. Before the first
 label all rewards are equal, and the pair is random.
 
 Family: reward rank.
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, largest
+from pairbench import Belief, DuelDesign, Duels, masked_argmax
 
 
 @dataclass(frozen=True)
 class BestVersusRandom(DuelDesign):
-    """One pair a prompt, the best and any other; prompts in turn."""
+    """One pair a prompt, the best and a random other; prompts in turn."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """The largest mean reward, ties at random, and another completion."""
+        """Pair the completion of largest mean reward, ties at random, with a random other."""
         valid = belief.pool.valid
-        best = largest(valid, belief.mean, rng)
+        best = masked_argmax(valid, belief.mean, rng)
         rest = valid & (np.arange(valid.shape[1]) != best[:, None])
-        return best, largest(rest, np.zeros(valid.shape), rng)
+        return best, masked_argmax(rest, np.zeros(valid.shape), rng)

@@ -4,10 +4,10 @@ The two largest μ of each prompt: who leads, and who might lead instead. Before
 rewards are equal, and the pair is random.
 
 Family: reward rank.
-Source: no publication of its own; the kin without randomness of top-two sampling (Russo 2016,
-    "Simple Bayesian Algorithms for Best Arm Identification", COLT).
-Assumes: that only the best completion of a prompt need be found. The policy gives weight to all of
-    them, and the two best of a pool with near-duplicates may be one text twice.
+Source: no publication; the deterministic relative of top-two sampling (Russo 2016, "Simple Bayesian
+    Algorithms for Best Arm Identification", COLT).
+Assumes: that only the best completion of a prompt has to be identified. The policy gives weight to
+    all of them, and the two best of a pool with near-duplicates may be one text twice.
 Cost: one fit of the estimator, and O(N K log K) a turn.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, ranked_completions
+from pairbench import Belief, DuelDesign, Duels, rank_completions
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,6 @@ class BestVersusSecond(DuelDesign):
     """One pair a prompt, the two of highest predicted reward; prompts in turn."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """The two largest mean rewards, ties at random."""
-        ranked = ranked_completions(belief.pool, belief.mean, rng)
+        """Pair the completions of the two largest mean rewards, ties at random."""
+        ranked = rank_completions(belief.pool, belief.mean, rng)
         return ranked[:, 0], ranked[:, 1]

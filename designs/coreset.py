@@ -8,18 +8,18 @@ log(1 + exp(−Z_iᵀθ)), Z = y z, can have in the sum over all m pairs, times 
 the G_c being clusters of the other pairs and Z̄_c their means. Pairs are drawn independently, with
 replacement, in proportion to this bound: those that few others resemble come often.
 
-- The labels are not there yet, so y is the predicted one, a coin where Δ = 0. Turned round, a pair
-  has the same Z.
+- The pairs are not labelled yet, so y is the predicted label, a coin toss where Δ = 0. Z does not
+  depend on the order of the two completions.
 - Clusters are those of k-means++ seeds, without iterations: the bound holds for any. R is
   a/√(mean squared distance to the seeds), as in the authors' code.
-- A coreset has weights 1/p, which the training here does not take, so its guarantee is lost.
+- A coreset has weights 1/p, which the training here does not use, so its guarantee is lost.
 - The pairs are a random sample of those not asked before.
 
 Family: diversity.
 Source: Huggins, Campbell and Broderick 2016, Coresets for scalable Bayesian logistic regression,
     arXiv 1605.06423.
-Assumes: that labels are those predicted, and that what may weigh much is worth asking. Where pairs
-    hardly cluster all bounds are alike, and the draws uniform.
+Assumes: that labels are those predicted, and that pairs of high sensitivity are worth labelling.
+    Where pairs hardly cluster all bounds are similar, and the draws uniform.
 Cost: one fit and O(m d k) a round, m candidate pairs and k clusters.
 """
 
@@ -35,21 +35,21 @@ from pairbench import (
     View,
     check_counts,
     fresh_pairs,
-    sampled_pairs,
+    sample_pairs,
 )
-from pairbench.coverage import Nearest, d2_sampled
+from pairbench.coverage import NearestDistance, sample_d2
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Coreset(BeliefDesign):
-    """Independent draws by sensitivity.
+    """Independent draws in proportion to bounds of sensitivity.
 
     Attributes:
         clusters: k.
         radius: a, the authors' default.
-        candidates: how many pairs to choose from in a round, at least twice as many as labels.
+        candidates: size of the sample to choose from, at least twice as many as labels.
     """
 
     clusters: int = 6
@@ -64,32 +64,34 @@ class Coreset(BeliefDesign):
         check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Draw in proportion to the bounds."""
+        """Draw pairs in proportion to the bounds of their sensitivities."""
         pairs = fresh_pairs(view, max(2 * n, self.candidates))
         delta, _ = self.belief(view).of_pairs(pairs)
         coin = view.rng.choice([-1.0, 1.0], size=len(pairs))
         label = np.where(delta == 0, coin, np.sign(delta))
         data = label[:, None] * view.pool.differences(pairs)
-        seeds = d2_sampled(Nearest(data, signed=True), min(self.clusters, len(data)), view.rng)
+        seeds = sample_d2(
+            NearestDistance(data, signed=True), min(self.clusters, len(data)), view.rng
+        )
         squares = _squared_distances(data, data[seeds])
         spread = squares.min(axis=1).mean()
         radius = self.radius / np.sqrt(spread) if spread > 0 else 0.0
         bounds = sensitivity_bounds(data, squares.argmin(axis=1), radius)
-        return sampled_pairs(view, pairs, bounds, n)
+        return sample_pairs(view, pairs, bounds, n)
 
 
 def sensitivity_bounds(data: Array, cluster: NDArray[np.int64], radius: float) -> Array:
-    """Bounds of the sensitivities of logistic losses, ``(m,)``.
+    """Compute upper bounds of the sensitivities of logistic losses, ``(m,)``.
 
     Args:
         data: Z, ``(m, d)``.
-        cluster: the number of each one's cluster, ``(m,)``.
+        cluster: each point's cluster, ``(m,)``.
         radius: R, of the ball of θ.
     """
-    numbers, cluster, size = np.unique(cluster, return_inverse=True, return_counts=True)
-    member = cluster[:, None] == np.arange(len(numbers))
+    labels, cluster, size = np.unique(cluster, return_inverse=True, return_counts=True)
+    member = cluster[:, None] == np.arange(len(labels))
     distance = np.sqrt(_squared_distances(data, (member.T @ data) / size[:, None]))
-    # A point is left out of its own cluster, which moves that cluster's mean away from it.
+    # A point is not counted in its own cluster, which moves that cluster's mean away from it.
     others = size - member
     distance *= size / np.maximum(others, 1)
     bounds: Array = len(data) / (1 + (others * np.exp(-radius * distance)).sum(axis=1))
@@ -97,5 +99,5 @@ def sensitivity_bounds(data: Array, cluster: NDArray[np.int64], radius: float) -
 
 
 def _squared_distances(points: Array, centres: Array) -> Array:
-    """‖x − c‖², ``(m, k)``."""
+    """Compute ‖x − c‖², ``(m, k)``."""
     return np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres], axis=1)

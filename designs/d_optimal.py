@@ -1,6 +1,6 @@
 """Pairs in proportion to the weights that maximise log det Σ_w at θ = 0.
 
-D-optimality: the confidence ellipsoid of θ is smallest, whether or not the policy feels it. At
+D-optimality: the confidence ellipsoid of θ is smallest, whether or not the policy depends on it. At
 θ = 0, where σ' = ¼, it also minimises the worst variance of a reward difference (Kiefer and
 Wolfowitz 1960). For preferences: Mukherjee et al. 2024, over prompts (``dope``), and Scheid et al.
 2024 (``odpo``).
@@ -20,8 +20,8 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class DOptimal(WeightedDesign):
-    """Pairs in proportion to weights that are optimal at θ = 0."""
+    """D-optimal weights over pairs at θ = 0, rounded to the labels of each round."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
-        """Take the same weights in every round."""
+        """Return the weights at θ = 0, which are the same in every round."""
         return weights_at_zero(view, "d", self.tol)

@@ -1,14 +1,16 @@
-"""The set of long and mutually dissimilar pairs that is most likely under a determinantal process.
+"""The most likely set of long, dissimilar pairs under a determinantal point process.
 
 A determinantal point process draws the set S with probability ∝ det L_S, where
 L_ij = q_i k(z_i, z_j) q_j. The likeliest set is sought greedily: each choice raises log det L_S
-most, by log(q² v), v being what is left of k(z, z) = 1 given the labelled and chosen pairs (a Schur
-complement, kept up to date by an incremental Cholesky factor; Chen, Zhang and Zhou's algorithm).
+most, by log(q² v), v being the conditional variance that remains of k(z, z) = 1 given the labelled
+and chosen pairs (a Schur complement, updated by an incremental Cholesky factor; Chen, Zhang and
+Zhou's algorithm).
 
-- Similarity k is a Gaussian kernel that takes z and −z for one question (averaged over both, and
-  normalised). The linear kernel zᵀz' would give det L_S = 0 for more than d pairs.
-- Quality is q = ‖z‖^α: a long difference tells more. The paper's q is a recommender's relevance.
-- Labelled pairs are conditioned on: S is what is added to them.
+- Similarity k is a Gaussian kernel for which z and −z are the same question (averaged over both,
+  and normalised). The linear kernel zᵀz' would give det L_S = 0 for more than d pairs.
+- Quality is q = ‖z‖^α: a long difference is more informative. The paper's q is a recommender's
+  relevance.
+- Labelled pairs are conditioned on: S is the set that is added to them.
 - The choice is from a random sample of the pairs not asked before.
 
 Family: diversity.
@@ -31,15 +33,15 @@ from pairbench import (
     Pairs,
     View,
     check_counts,
-    filled,
+    cycle_pairs,
     fresh_pairs,
-    turned,
+    randomize_order,
 )
 from pairbench.coverage import median_distance, pair_kernel
 
 Array = NDArray[np.float64]
 
-_LEAST = 1e-8  # of v: below it, the next row of the factor would be rounding errors
+_MIN_VARIANCE = 1e-8  # v below which the next row of the factor would be rounding errors
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class Dpp(Design):
     """Greedy maximum of a determinant, in the order of the choices.
 
     Attributes:
-        quality: α, how much length counts; 0 is pure diversity.
+        quality: α, exponent of the length; 0 is pure diversity.
         width: ℓ of the kernel, in median distances between pairs.
-        candidates: how many pairs to choose from in a round, at least twice as many as labels.
+        candidates: size of the sample to choose from, at least twice as many as labels.
     """
 
     quality: float = 1.0
@@ -64,36 +66,38 @@ class Dpp(Design):
         check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Take the pair of largest q² v, again and again."""
+        """Choose pairs one by one, each of largest q² v given those before."""
         pairs = fresh_pairs(view, max(2 * n, self.candidates))
         z, past = view.pool.differences(pairs), view.pool.differences(view.answered)
         width = self.width * median_distance(z)
         kernel = pair_kernel(z, z, width)
         if len(past):
-            known = pair_kernel(past, past, width) + _LEAST * np.eye(len(past))
-            factor = np.linalg.cholesky(known)
+            past_kernel = pair_kernel(past, past, width) + _MIN_VARIANCE * np.eye(len(past))
+            factor = np.linalg.cholesky(past_kernel)
             rows = np.linalg.solve(factor, pair_kernel(past, z, width))
             kernel -= rows.T @ rows
         weight = np.einsum("md,md->m", z, z) ** self.quality
-        return turned(view, filled(pairs[greedy_map(kernel, weight, min(n, len(z)))], n))
+        return randomize_order(
+            view, cycle_pairs(pairs[greedy_map(kernel, weight, min(n, len(z)))], n)
+        )
 
 
 def greedy_map(kernel: Array, weight: Array, n: int) -> NDArray[np.int64]:
-    """n places, each the one that raises det(diag(weight)^½ k diag(weight)^½) most, ``(n,)``.
+    """Choose n indices greedily, to maximise det(diag(weight)^½ k diag(weight)^½), ``(n,)``.
 
     Args:
         kernel: k, ``(m, m)``.
         weight: q², ``(m,)``.
         n: at most m.
     """
-    left = kernel.diagonal().copy()
+    variance = kernel.diagonal().copy()
     rows = np.zeros((n, len(kernel)))
     chosen = np.empty(n, dtype=np.int64)
     free = np.ones(len(kernel), dtype=np.bool_)
     for k in range(n):
-        chosen[k] = p = int(np.where(free, weight * np.maximum(left, 0.0), -1.0).argmax())
+        chosen[k] = p = int(np.where(free, weight * np.maximum(variance, 0.0), -1.0).argmax())
         free[p] = False
-        if left[p] > _LEAST:
-            rows[k] = (kernel[p] - rows[:k, p] @ rows[:k]) / np.sqrt(left[p])
-            left -= rows[k] ** 2
+        if variance[p] > _MIN_VARIANCE:
+            rows[k] = (kernel[p] - rows[:k, p] @ rows[:k]) / np.sqrt(variance[p])
+            variance -= rows[k] ** 2
     return chosen

@@ -1,16 +1,17 @@
-"""Of each prompt the best completion of one posterior draw against the worst of another.
+"""The best completion of one posterior draw of each prompt against the worst of another.
 
 Double reverse Thompson sampling: first = argmax r¹_i and second = argmin r²_j, for two independent
-draws of the rewards, so that the gap is wide as far as is known. Where they agree on one
-completion, the second is drawn again, up to ``tries`` times (the publication's 30), and is any
-other completion after that, as in the publication's code. That code draws each reward for itself,
-uniformly from μ_i ± β s_i; here rewards are drawn jointly from the posterior.
+draws of the rewards, so that the predicted gap is wide. Where they agree on one completion, the
+second is drawn again, up to ``tries`` times (the publication's 30), and is any other completion
+after that, as in the publication's code. That code draws each reward for itself, uniformly from
+μ_i ± β s_i; here rewards are drawn jointly from the posterior.
 
 Family: dueling bandit.
 Source: Melikidze, Schneider, Lam, Wertich, Hakimi, Pásztor and Krause 2026, ActiveUltraFeedback:
     Efficient Preference Data Generation using Active Learning, arXiv 2603.09692.
-Assumes: that pairs with a large gap in quality teach most. The label of a pair whose gap is sure
-    tells nothing about the reward, which the random draws make up for only while they differ.
+Assumes: that pairs with a large gap in quality are the most informative. The label of a pair whose
+    gap is certain has no information about the reward, which random draws make up for only while
+    they differ.
 Cost: one fit a round; 1 + ``tries`` posterior draws a turn.
 """
 
@@ -18,7 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, check_counts, largest, redrawn, rivals
+from pairbench import (
+    Belief,
+    DuelDesign,
+    Duels,
+    check_counts,
+    masked_argmax,
+    opponent_mask,
+    redraw_until_different,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,7 @@ class Drts(DuelDesign):
     """Best of one draw, worst of another; prompts in turn.
 
     Attributes:
-        tries: how often the second is drawn, at most, until it is not the first.
+        tries: maximum number of draws for the second, until it differs from the first.
     """
 
     tries: int = 30
@@ -36,9 +45,9 @@ class Drts(DuelDesign):
         check_counts(self, "tries")
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """Draw until the two differ."""
+        """Take the best of one draw, and the worst of the first draw in which it is another."""
         pool, draws = belief.pool, belief.draws(1 + self.tries, rng)
-        first = largest(pool.valid, draws[0], rng)
-        second = redrawn(pool, first, -draws[1:], rng)
-        anyone = largest(rivals(pool, first), np.zeros(pool.valid.shape), rng)
-        return first, np.where(second == first, anyone, second)
+        first = masked_argmax(pool.valid, draws[0], rng)
+        second = redraw_until_different(pool, first, -draws[1:], rng)
+        fallback = masked_argmax(opponent_mask(pool, first), np.zeros(pool.valid.shape), rng)
+        return first, np.where(second == first, fallback, second)

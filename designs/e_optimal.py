@@ -1,7 +1,7 @@
 """Pairs in proportion to the weights that maximise the least eigenvalue of Σ_w at θ = 0.
 
-E-optimality: the worst direction of θ is known best. It spends its labels on directions of small
-features, which the policy may not feel at all.
+E-optimality: the largest variance of a direction of θ is least. It spends its labels on directions
+of small features, on which the policy may not depend at all.
 
 Family: optimal design.
 Source: Ehrenfeld 1955, On the Efficiency of Experimental Designs, Annals of Mathematical
@@ -19,8 +19,8 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class EOptimal(WeightedDesign):
-    """Pairs in proportion to weights that are optimal at θ = 0."""
+    """E-optimal weights over pairs at θ = 0, rounded to the labels of each round."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
-        """Take the same weights in every round."""
+        """Return the weights at θ = 0, which are the same in every round."""
         return weights_at_zero(view, "e", self.tol)

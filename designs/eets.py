@@ -1,4 +1,4 @@
-"""Of each prompt the best completion of one posterior draw and the first other best of more draws.
+"""The best completions of the first two posterior draws of each prompt that differ in the best.
 
 Thompson sampling of SEA for learning while serving (explore and exploit): first = argmax r¹, and
 rewards are drawn again until the best is another completion, which is the second. Where it is the
@@ -10,7 +10,7 @@ Family: dueling bandit.
 Source: Liu, Chen, Du, Lee and Lin 2024, Sample-Efficient Alignment for LLMs, Algorithm 1 for E&E,
     arXiv 2411.01493.
 Assumes: that users see the completions, so that only those that may be best are to be compared. The
-    policy also learns from bad ones, which this rule soon leaves alone.
+    policy also learns from bad ones, which this rule soon stops comparing.
 Cost: one fit a round; ``draws`` posterior draws a turn.
 """
 
@@ -18,7 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, InvalidParameter, largest, redrawn, rivals
+from pairbench import (
+    Belief,
+    DuelDesign,
+    Duels,
+    InvalidParameter,
+    masked_argmax,
+    opponent_mask,
+    redraw_until_different,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Eets(DuelDesign):
     """Two posterior draws that differ in what is best; prompts in turn.
 
     Attributes:
-        draws: how many draws in all, at most.
+        draws: maximum number of draws.
     """
 
     draws: int = 20
@@ -37,9 +45,9 @@ class Eets(DuelDesign):
             raise InvalidParameter(f"draws must be 2 or more, got {self.draws}.")
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """Draw until the two differ."""
+        """Take the best of one draw, and the best of the first draw in which it is another."""
         pool, draws = belief.pool, belief.draws(self.draws, rng)
-        first = largest(pool.valid, draws[0], rng)
-        second = redrawn(pool, first, draws[1:], rng)
-        next_best = largest(rivals(pool, first), draws[0], rng)
+        first = masked_argmax(pool.valid, draws[0], rng)
+        second = redraw_until_different(pool, first, draws[1:], rng)
+        next_best = masked_argmax(opponent_mask(pool, first), draws[0], rng)
         return first, np.where(second == first, next_best, second)

@@ -1,16 +1,17 @@
-"""The pairs whose label tells most of the labels of other pairs, those that will matter: EPIG.
+"""The pairs whose label is most informative about the labels of target pairs: EPIG.
 
 EPIG(x) = E_x* I(y; y*): the mutual information of a candidate's label and the label of a target
 pair x*, averaged over targets. Their joint probabilities are means over posterior draws,
-p(y, y*) = E σ(±Δ) σ(±Δ*). Targets are what the trained policy will be used on: a prompt by its
-weight, and two different completions drawn from the current policy; or any pair of the pool. Unlike
-``bald`` it has no use for learning what changes no prediction.
+p(y, y*) = E σ(±Δ) σ(±Δ*). Targets represent the use of the trained policy: a prompt by its weight,
+and two different completions drawn from the current policy; or any pair of the pool. Unlike
+``bald`` it does not value information that changes no prediction.
 
 Family: uncertainty.
 Source: Bickford Smith, Kirsch, Farquhar, Gal, Foster and Rainforth 2023, Prediction-Oriented
     Bayesian Active Learning, arXiv 2304.08151.
-Assumes: that predicting labels is the aim, where the policy needs rewards of what it may say. Pairs
-    of a batch are ranked each on its own. E draws overstate I by up to 1/(2E) nats.
+Assumes: that predicting labels is the aim, where the policy needs rewards of the completions that
+    it may sample. Pairs of a batch are ranked independently. E draws overstate I by up to 1/(2E)
+    nats.
 Cost: one fit and O(E m t) a round, E draws, m candidates, t targets.
 """
 
@@ -24,11 +25,11 @@ from pairbench import (
     Pairs,
     View,
     check_counts,
-    filled,
+    cycle_pairs,
     fresh_pairs,
     uniform_pairs,
 )
-from pairbench.information import shared_information
+from pairbench.information import mutual_information
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Epig(BeliefDesign):
     """The n pairs of highest expected predictive information gain among random ones.
 
     Attributes:
-        aim: ``"policy"`` or ``"uniform"``, where targets are drawn from.
-        targets: t, how many.
+        aim: ``"policy"`` or ``"uniform"``, the distribution of targets.
+        targets: t, number of targets.
         draws: E, posterior draws; an ensemble's are its members.
-        candidates: m, how many pairs not asked before to choose from.
+        candidates: m, number of random pairs not asked before to choose from.
     """
 
     aim: str = "policy"
@@ -54,18 +55,17 @@ class Epig(BeliefDesign):
         check_counts(self, "targets", "draws", "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Rank the candidates."""
+        """Choose the candidates of highest expected predictive information gain."""
         pairs = fresh_pairs(view, max(n, self.candidates))
-        policy = self.aim == "policy"
-        aim = policy_pairs(view, self.targets) if policy else uniform_pairs(view, self.targets)
-        both = np.concatenate([pairs, aim])
-        draws = self.belief(view).scenarios(both, self.draws, view.rng)
-        gains = shared_information(draws[:, : len(pairs)], draws[:, len(pairs) :]).mean(axis=1)
-        return filled(pairs[np.argsort(-gains, kind="stable")], n)
+        sample_targets = policy_pairs if self.aim == "policy" else uniform_pairs
+        pooled = np.concatenate([pairs, sample_targets(view, self.targets)])
+        draws = self.belief(view).scenarios(pooled, self.draws, view.rng)
+        gains = mutual_information(draws[:, : len(pairs)], draws[:, len(pairs) :]).mean(axis=1)
+        return cycle_pairs(pairs[np.argsort(-gains, kind="stable")], n)
 
 
 def policy_pairs(view: View, n: int) -> Pairs:
-    """Prompts by weight, and two different completions of each from the policy, ``(n, 3)``."""
+    """Sample prompts by weight, and two different completions of each by π̂, ``(n, 3)``."""
     pool = view.pool
     prompt = view.rng.choice(pool.n_prompts, size=n, p=pool.prompt_weights)
     log_policy = view.log_policy()[prompt]

@@ -1,18 +1,18 @@
-"""The pairs whose better completion is expected to beat the best-looking one of their prompt most.
+"""The pairs whose better completion is expected to exceed their prompt's best mean reward most.
 
 Expected utility of the best option: E max(r_i, r_j) = μ_j + μ_ij Φ(μ_ij/s_ij) + s_ij φ(μ_ij/s_ij)
-for a Gaussian posterior, in closed form. It is what one would have after a faultless answer, if one
-could then use no other completion: the one-step Bayes-optimal question for finding the best one
+for a Gaussian posterior, in closed form. It is the expected reward after a noiseless answer, if no
+other completion could then be used: the one-step Bayes-optimal question for finding the best one
 (Astudillo et al. 2023). The paper has one decision to make; here each prompt is one. Rewards are
-known within prompts only, so pairs are compared by what E max exceeds the prompt's largest mean,
-max_k μ_k, times the prompt's weight; within a prompt that is the paper's order. Labels go to the
-prompts where they are worth most, and to none twice before all have been asked.
+identified within prompts only, so pairs are compared by how much E max exceeds the prompt's largest
+mean, max_k μ_k, times the prompt's weight; within a prompt that is the paper's order. Labels go to
+the prompts where they are worth most, and no pair is repeated before all have been asked.
 
 Family: decision-theoretic.
 Source: Lin, Astudillo, Frazier, Bakshy 2022, Preference Exploration for Efficient Bayesian
     Optimization with Multiple Outcomes, AISTATS, arXiv 2203.11382; qEUBO, see ``qeubo``.
-Assumes: That one completion of each prompt is what counts, where the policy's gap is about all that
-    it says; and that rewards are Gaussian. A batch may ask one thing many times over.
+Assumes: That one completion of each prompt is what counts, where the policy's gap depends on all
+    that it may sample; and that rewards are Gaussian. A batch may be redundant.
 Cost: The belief and O(N K² d) a round.
 """
 
@@ -30,9 +30,9 @@ class Eubo(BeliefDesign, ScoredDesign):
     """The n pairs of largest expected utility, above the prompt's best mean, not asked before."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs."""
+        """Score all pairs by their expected utility above the prompt's best mean."""
         belief, pool = self.belief(view), view.pool
-        # A pair that is known without doubt is worth its better mean.
+        # A pair without variance is worth its better mean.
         s = np.sqrt(np.maximum(belief.difference_variance(), 1e-24))
         u = belief.differences() / s
         density = np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)

@@ -1,4 +1,4 @@
-"""The first two completions of each prompt: what is done when two answers are sampled and compared.
+"""The first two completions of each prompt, as where two answers are sampled and compared.
 
 Prompts take turns, and from the second turn on the same question is asked again. By definition it
 depends on the order of completions, and the others are never asked.
@@ -14,7 +14,7 @@ Cost: O(N log N).
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pairbench import Design, Pairs, View, over_prompts
+from pairbench import Design, Pairs, View, duel_per_prompt
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,6 @@ class FirstTwo(Design):
     ordered: ClassVar[bool] = True
 
     def select(self, view: View, n: int) -> Pairs:
-        """Take the prompts that were asked least often."""
+        """Pair the first two valid completions of the prompts with the fewest labels."""
         first, second = view.pool.valid_first[:, :2].T
-        return over_prompts(view, lambda: (first, second), n)
+        return duel_per_prompt(view, lambda: (first, second), n)

@@ -6,7 +6,7 @@ D-optimality (Kiefer and Wolfowitz 1960); with the ridge the two differ.
 Family: optimal design.
 Source: Smith 1918, On the Standard Deviations of Adjusted and Interpolated Values of an Observed
     Polynomial Function, Biometrika.
-Assumes: That the worst-known pair of the pool is the one that counts, likely or not; a reward so
+Assumes: That the most uncertain pair of the pool is the one that counts, likely or not; a reward so
     weak that labels do not saturate.
 Cost: Some tens of sweeps of O(N K d² + N K² d), once an episode.
 """
@@ -19,8 +19,8 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class GOptimal(WeightedDesign):
-    """Pairs in proportion to weights that are optimal at θ = 0."""
+    """G-optimal weights over pairs at θ = 0, rounded to the labels of each round."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
-        """Take the same weights in every round."""
+        """Return the weights at θ = 0, which are the same in every round."""
         return weights_at_zero(view, "g", self.tol)

@@ -1,15 +1,15 @@
-"""Random pairs of which the model is not confident: |Δ| ≤ γ opens the gate.
+"""Random pairs of which the model is not confident: |Δ| ≤ γ.
 
-Pairs come at random, and the label of one with |Δ| > γ is not bought, since the model knows the
-answer. A budget that is to be spent is spent on random pairs that pass; where fewer are left than
-labels, on those of smallest |Δ| of the others. Before the first label Δ = 0, and all pass.
+The label of a pair with |Δ| > γ is not bought, since the model predicts it with confidence. The
+budget is spent on random pairs of |Δ| ≤ γ and, where there are fewer of them than labels, on the
+others of smallest |Δ|. Before the first label Δ = 0, and all pass.
 
 Family: uncertainty.
 Source: Ji, He and Gu 2024, Reinforcement Learning from Human Feedback with Active Queries, arXiv
     2402.09401: ADPO with the γ of the authors' code. There the pair that does not pass is still
     trained on, with the model's own answer as its label, which no design can do.
-Assumes: that a confident model is right. γ is in units of Δ, and does nothing where all |Δ| are
-    smaller; nor does what is known well and close matter to it.
+Assumes: that a confident model is right. γ is in units of Δ, and has no effect where all |Δ| are
+    smaller. Pairs that are close with certainty pass, too.
 Cost: one fit and O(N K²) a round.
 """
 
@@ -23,7 +23,7 @@ from pairbench import BeliefDesign, InvalidParameter, ScoredDesign, View
 
 @dataclass(frozen=True)
 class Gate(BeliefDesign, ScoredDesign):
-    """n random pairs of |Δ| ≤ γ not asked before, then those closest to it.
+    """The n pairs not asked before of |Δ| ≤ γ, at random, then those closest to it.
 
     Attributes:
         threshold: γ, reward units.
@@ -37,6 +37,6 @@ class Gate(BeliefDesign, ScoredDesign):
             raise InvalidParameter(f"threshold must be 0 or more, got {self.threshold}.")
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """All that pass are equal, and equals are taken at random."""
+        """Score all pairs by −max(|Δ| − γ, 0); those that pass tie, and ties are random."""
         excess = np.maximum(np.abs(self.belief(view).differences()) - self.threshold, 0.0)
         return -excess

@@ -1,10 +1,10 @@
-"""Generate completions until each prompt has so many, then leave the labels to another design.
+"""Completions up to a given number for each prompt, then pairs by another design.
 
 Where completions are generated at a price: K completions for each prompt are bought before the
 first label, as far as the budget of a round goes, and the rest of the money goes into labels of
-pairs that ``design`` chooses. With few completions and ``all-pairs`` that is the small pool with
-all its labels; with many and an optimal design, the large pool with a chosen few. Where nothing can
-be generated it is ``design`` itself.
+pairs that ``design`` chooses. With few completions and ``all-pairs`` that is a small pool with all
+its labels; with many and an optimal design, a large pool with the most informative labels. Where
+nothing can be generated it is ``design`` itself.
 
 Family: wrapper.
 Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607,
@@ -23,7 +23,7 @@ from pairbench import Pairs, View, WrapperDesign, check_counts
 
 @dataclass(frozen=True)
 class GenerateFirst(WrapperDesign):
-    """A pool of a given size, then another design.
+    """A pool of a given number of completions a prompt, labelled by another design.
 
     Attributes:
         design: name or spec of the design that chooses the pairs.
@@ -38,14 +38,14 @@ class GenerateFirst(WrapperDesign):
         check_counts(self, "completions")
 
     def generate(self, view: View) -> NDArray[np.int64]:
-        """What is lacking; the prompts that have fewest come first where the money ends."""
-        there = view.pool.valid.sum(axis=1)
-        lacking = np.clip(self.completions - there, 0, view.hidden)
-        prompts = np.repeat(np.arange(len(there)), lacking)
-        turn = np.arange(len(prompts)) - np.repeat(np.cumsum(lacking) - lacking, lacking)
-        order = np.argsort(turn + there[prompts], kind="stable")
-        return prompts[order][: view.ledger.most_generated]
+        """Generate the missing completions, first for prompts that have the fewest."""
+        n_valid = view.pool.valid.sum(axis=1)
+        n_missing = np.clip(self.completions - n_valid, 0, view.hidden)
+        prompts = np.repeat(np.arange(len(n_valid)), n_missing)
+        turn = np.arange(len(prompts)) - np.repeat(np.cumsum(n_missing) - n_missing, n_missing)
+        order = np.argsort(turn + n_valid[prompts], kind="stable")
+        return prompts[order][: view.ledger.affordable_completions]
 
     def select(self, view: View, n: int) -> Pairs:
-        """Ask the other design."""
+        """Choose the pairs of the inner design."""
         return self.inner.select(view, n)

@@ -5,13 +5,13 @@ The predicted gap, one label at a time: the fall is w zᵀA⁻¹CA⁻¹z / (1 + 
 Family: optimal design.
 Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607, for
     the criterion.
-Assumes: A log-linear reward and an estimate to be trusted; it looks one label ahead.
+Assumes: A log-linear reward and an accurate estimate; it looks one label ahead.
 Cost: One DPO fit, then a search of O(N K d² + N K² d) every few labels, exact over all pairs.
 """
 
 from dataclasses import dataclass
 
-from pairbench import Design, Pairs, View, turned
+from pairbench import Design, Pairs, View, randomize_order
 from pairbench.information import greedy_pairs
 
 
@@ -20,7 +20,7 @@ class GreedyI(Design):
     """Rank-one greedy over all pairs, from the information of the labels so far."""
 
     def select(self, view: View, n: int) -> Pairs:
-        """Choose one by one at the current estimate."""
+        """Choose pairs one by one at the current estimate."""
         pairs = greedy_pairs(
             view.pool,
             n,
@@ -30,4 +30,4 @@ class GreedyI(Design):
             prior=view.ridge,
             beta=view.beta,
         )
-        return turned(view, pairs)
+        return randomize_order(view, pairs)

@@ -1,8 +1,8 @@
 """Pairs in proportion to the weights that minimise the predicted gap, tr(C(θ) Σ_w(θ)⁻¹), at θ = 0.
 
-Labels act on the DPO policy through Σ_w alone, and C says which directions the policy feels. At
-θ = 0 no label is needed to compute it, and where rewards are weak it is nearly optimal; where they
-are strong, labels saturate that it counts on.
+Labels act on the DPO policy through Σ_w alone, and C weighs directions by how much the policy
+depends on them. At θ = 0 no label is needed to compute the weights, and where rewards are weak they
+are nearly optimal; where rewards are strong, labels saturate that the weights count on.
 
 Family: optimal design.
 Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607.
@@ -18,8 +18,8 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class IOptimal(WeightedDesign):
-    """Pairs in proportion to weights that are optimal at θ = 0."""
+    """I-optimal weights over pairs at θ = 0, rounded to the labels of each round."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
-        """Take the same weights in every round."""
+        """Return the weights at θ = 0, which are the same in every round."""
         return weights_at_zero(view, "i", self.tol)

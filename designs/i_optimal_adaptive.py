@@ -5,8 +5,8 @@ tr(C(θ̂) A⁻¹) with A = λI + Σ w z zᵀ over the labels already bought and
 
 Family: optimal design.
 Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607.
-Assumes: A log-linear reward, and an estimate to be trusted from the first labels on, which a wrong
-    model or few labels can mislead.
+Assumes: A log-linear reward, and an estimate that is accurate from the first labels on, which it is
+    not under a wrong model or with few labels.
 Cost: One DPO fit and a few sweeps of O(N K d² + N K² d) a round.
 """
 
@@ -18,7 +18,7 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class IOptimalAdaptive(WeightedDesign):
-    """Optimal weights at θ̂, given the labels already bought."""
+    """I-optimal weights at θ̂, given the labels already bought."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
         """Optimise this round's labels at the current estimate."""

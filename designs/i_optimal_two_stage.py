@@ -1,8 +1,8 @@
-"""Pairs that minimise the predicted gap at what the labels so far say of θ.
+"""Pairs that minimise the predicted gap, at θ = 0 in a pilot and then at the estimate.
 
 As ``i-optimal``, but only a pilot share of the labels is bought at θ = 0; after it every round
-minimises tr(C(θ̂) Σ(θ̂)⁻¹) anew at the current estimate θ̂, counting the labels already bought.
-Knowing θ matters most where rewards are strong.
+minimises tr(C(θ̂) Σ(θ̂)⁻¹) anew at the current estimate θ̂, counting the labels already bought. The
+estimate matters most where rewards are strong.
 
 Family: optimal design.
 Source: Han, Goyal, Ma 2026, Which Pairs to Compare for LLM Post-Training?, arXiv 2606.19607.
@@ -19,9 +19,9 @@ from pairbench import (
     InvalidParameter,
     Pairs,
     View,
-    check_weighing,
+    check_weighting,
     round_weights,
-    sampled_pairs,
+    sample_pairs,
 )
 
 
@@ -41,7 +41,7 @@ class IOptimalTwoStage(Design):
     rounding: str = "systematic"
 
     def __post_init__(self) -> None:
-        check_weighing(self.tol, self.rounding)
+        check_weighting(self.tol, self.rounding)
         if not 0 <= self.pilot <= 1:
             raise InvalidParameter(f"pilot is a share of the labels, 0 to 1, got {self.pilot}.")
 
@@ -50,4 +50,4 @@ class IOptimalTwoStage(Design):
         in_pilot = len(view.pairs) < self.pilot * view.horizon
         theta = np.zeros(view.pool.dim) if in_pilot else view.implicit_theta()
         design = round_weights(view, n, "i", theta, self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+        return sample_pairs(view, design.pairs, design.weights, n, self.rounding)

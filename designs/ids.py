@@ -1,12 +1,13 @@
-"""Of each prompt the pair with the least squared regret for each nat of information.
+"""The pair of each prompt with the least squared regret for each nat of information.
 
 Deterministic information-directed sampling, argmin_ij Δ̂_ij² / I_ij with
 
     Δ̂_ij = δ + μ_g − (μ_i + μ_j)/2,    δ = max_k (μ_kg + β s_kg),    I_ij = ½ log(1 + w s_ij²).
 
-g is the completion of largest mean, μ_g + δ what the best reward may be, so Δ̂ is an optimistic
-estimate of what is lost by showing i and j instead of the best (Kirschner and Krause's), and I what
-a label of weight w = σ'(μ_ij) tells about the reward. The pair is turned at random.
+g is the completion of largest mean and μ_g + δ an upper bound of the best reward, so Δ̂ is an
+optimistic estimate of the regret of showing i and j instead of the best (Kirschner and Krause's),
+and I the information of a label of weight w = σ'(μ_ij) about the reward. The two completions are in
+random order.
 
 Russo and Van Roy minimise the ratio over distributions, which two actions suffice for, and take the
 information about which action is best; Kirschner and Krause mix (g, j) with (g, g), a pair without
@@ -20,7 +21,7 @@ Source: Russo and Van Roy 2014, Learning to Optimize via Information-Directed Sa
     1403.5556; for duels Kirschner and Krause 2021, Bias-Robust Bayesian Optimization via Dueling
     Bandits, arXiv 2105.11802.
 Assumes: that showing bad completions to a labeller is a loss. It is not, where labels are bought
-    for training only; there the regret is a detour.
+    for training only; there the regret is irrelevant.
 Cost: one fit a round; all s_ij of the pool a turn.
 """
 
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, ConfidenceDesign, Duels, largest, largest_pair
+from pairbench import Belief, ConfidenceDesign, Duels, largest_pair, masked_argmax
 from pairbench.information import logistic_slope
 
 
@@ -37,17 +38,17 @@ class Ids(ConfidenceDesign):
     """The least information ratio; prompts in turn."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """Regret and information of all pairs."""
+        """Take the pair of least ratio of squared regret to information."""
         pool, mean, difference = belief.pool, belief.mean, belief.differences()
         variance = belief.difference_variance()
-        prompts, greedy = np.arange(pool.n_prompts), largest(pool.valid, mean, rng)
-        hope = difference[prompts, :, greedy]
-        hope += self.beta * np.sqrt(variance[prompts, :, greedy])
-        best = mean[prompts, greedy] + np.where(pool.valid, hope, -np.inf).max(axis=1)
-        pairs = pool.pair_mask  # the other half of the matrices would cost as much again
+        prompts, greedy = np.arange(pool.n_prompts), masked_argmax(pool.valid, mean, rng)
+        upper = difference[prompts, :, greedy]
+        upper += self.beta * np.sqrt(variance[prompts, :, greedy])
+        best = mean[prompts, greedy] + np.where(pool.valid, upper, -np.inf).max(axis=1)
+        pairs = pool.pair_mask  # by symmetry, half of the matrices is enough
         regret = (best[:, None, None] - (mean[:, :, None] + mean[:, None, :]) / 2)[pairs]
         information = np.log1p(logistic_slope(difference[pairs]) * variance[pairs]) / 2
-        # A pair that tells nothing, such as one of equal completions, comes last.
+        # A pair without information, such as one of equal completions, comes last.
         ratio = np.full(len(regret), np.inf)
         np.divide(regret**2, information, out=ratio, where=information > 0)
         scores = np.full(variance.shape, -np.inf)

@@ -1,9 +1,9 @@
-"""The pairs whose answer is expected to improve the trained policy most, one answer ahead.
+"""The pairs whose label is expected to improve the trained policy most, one label ahead.
 
 J(π) = E_x [Σ_k π r − β KL(π ‖ π_ref)] is linear in r. So under a posterior of mean μ the best of
 policies is π_μ ∝ π_ref exp(μ/β), which is what DPO trains, and its value is expected to be
-V(μ) = β E_x log Σ_k π_ref exp(μ/β). What knowing r would be worth is expected to stay as it is, so
-asking p lowers the expected gap by
+V(μ) = β E_x log Σ_k π_ref exp(μ/β). The expected value of the best policy for r itself does not
+change, so asking p lowers the expected gap by
 
     KG(p) = E_y V(μ_y) − V(μ) = β E_x Σ_y P(y) log Σ_k π_μ(k|x) exp(a_y u_k / β) ≥ 0.
 
@@ -17,7 +17,7 @@ labelled: A grows by w z zᵀ, and KG falls as this form of it does.
 Family: decision-theoretic.
 Source: Frazier, Powell, Dayanik 2009, The Knowledge-Gradient Policy for Correlated Normal Beliefs,
     INFORMS Journal on Computing; its form for DPO's policy is ours.
-Assumes: The log-linear model with its Laplace posterior, and that the next answer is the last.
+Assumes: The log-linear model with its Laplace posterior, and that the next label is the last.
 Cost: One DPO fit, O(m N K d) with 2 m N K exponentials a round, and O(m d) for each label, m
     candidates.
 """
@@ -28,7 +28,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
-from pairbench import Design, Laplace, LaplaceBelief, Pairs, View, check_counts, fresh_pairs, turned
+from pairbench import (
+    Design,
+    Laplace,
+    LaplaceBelief,
+    Pairs,
+    View,
+    check_counts,
+    fresh_pairs,
+    randomize_order,
+)
 from pairbench.information import RankOne, logistic_slope, policy_covariance
 
 Array = NDArray[np.float64]
@@ -36,10 +45,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class KnowledgeGradient(Design):
-    """Greedy on the expected gain of the policy's value.
+    """Greedy choice by the expected gain of the policy's value.
 
     Attributes:
-        candidates: how many pairs to choose from, drawn from those not asked before.
+        candidates: number of random pairs to choose from, drawn from those not asked before.
     """
 
     candidates: int = 1000
@@ -48,7 +57,7 @@ class KnowledgeGradient(Design):
         check_counts(self, "candidates")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Choose one after the other, each counted as if its label were there."""
+        """Choose pairs one by one, updating the information matrix as if each were labelled."""
         belief, pairs = Laplace().fit(view), fresh_pairs(view, self.candidates)
         gains, mean = self.gains(view, belief, pairs), belief.of_pairs(pairs)[0]
         covariance = policy_covariance(view.pool, beta=view.beta, rewards=belief.mean)
@@ -56,7 +65,7 @@ class KnowledgeGradient(Design):
         weight = logistic_slope(mean)
 
         def small_moves() -> Array:
-            """What KG is proportional to where moves are small."""
+            """Compute the small-move form of KG, up to a constant factor."""
             kappa, p = _prediction(mean, state.leverage)
             form: Array = kappa**2 * p * (1 - p) * state.fall
             return form
@@ -67,18 +76,18 @@ class KnowledgeGradient(Design):
         for k in range(n):
             chosen[k] = p = int((ratio * small_moves()).argmax())
             state.take(p, float(weight[p]))
-        return turned(view, pairs[chosen])
+        return randomize_order(view, pairs[chosen])
 
     def gains(self, view: View, belief: LaplaceBelief, pairs: Pairs) -> Array:
-        """KG of some pairs under a belief, ``(m,)`` reward units."""
+        """Compute KG of some pairs under a belief, ``(m,)`` reward units."""
         pool, beta = view.pool, view.beta
         log_pi = log_softmax(pool.log_ref + belief.mean / beta, axis=1)
-        # Taking off the mean of u under π_μ takes off what the two answers cancel.
+        # Centring u under π_μ removes the terms that cancel between the two answers.
         phi = pool.phi - np.exp(log_pi)[:, None] @ pool.phi
         sides = phi.reshape(-1, pool.dim) @ belief.covariance
         kappa, p = _prediction(*belief.of_pairs(pairs))
         gains = np.zeros(len(pairs))
-        # In parts whose numbers stay in the processor's cache.
+        # In parts that fit into the processor's cache.
         for part in np.array_split(np.arange(len(pairs)), 1 + len(pairs) * log_pi.size // 2**16):
             u = (pool.differences(pairs[part]) @ sides.T).reshape(-1, *log_pi.shape)
             for answer, chance in ((1, p[part]), (0, 1 - p[part])):
@@ -91,6 +100,6 @@ class KnowledgeGradient(Design):
 
 
 def _prediction(mean: Array, variance: Array) -> tuple[Array, Array]:
-    """κ and P(1) for Δ of these means and variances."""
+    """Compute κ and P(1) for Δ of these means and variances, ``(m,)`` each."""
     kappa = 1 / np.sqrt(1 + np.pi / 8 * np.maximum(variance, 0))
     return kappa, expit(kappa * mean)

@@ -1,7 +1,7 @@
 """Control: buys no labels at all, so that the policy stays π_ref.
 
-It returns no pairs, round after round. Its gap is what every label is bought to lower; a design
-above it would have done better to stop. Shown in tables, never ranked.
+It returns no pairs in any round. Its gap is the one before the first label; labels of a design with
+a larger gap did harm. Shown in tables, never ranked.
 
 Family: control.
 Source: none.
@@ -19,10 +19,10 @@ from pairbench import Design, Pairs, View
 
 @dataclass(frozen=True)
 class LabelFree(Design):
-    """No pairs."""
+    """A control that returns no pairs."""
 
     control: ClassVar[bool] = True
 
     def select(self, view: View, n: int) -> Pairs:
-        """Stop."""
+        """Return no pairs, which ends the episode's labelling."""
         return np.empty((0, 3), dtype=np.int64)

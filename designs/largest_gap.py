@@ -1,15 +1,14 @@
-"""The pairs that the model finds easiest to tell apart: largest |μ_i − μ_j|.
+"""The pairs with the largest predicted reward difference |μ_i − μ_j|.
 
 The margin-maximisation principle: labels of large predicted difference Δ = μ_i − μ_j are rarely
-wrong. Against ``best-versus-worst`` it is free to take many pairs of one prompt and none of
-another.
+wrong. Unlike ``best-versus-worst`` it may take many pairs of one prompt and none of another.
 
 Family: reward rank.
 Source: Deng et al. 2025, "Less is More: Improving LLM Alignment via Preference Data Selection",
     arXiv 2502.14560, which selects among pairs that are labelled already and adds the margins of
     external reward models; here labels are bought, and the margin is the estimator's.
-Assumes: that wrong labels harm most. Answers that are certain beforehand tell nothing, and the
-    largest |Δ| are where the estimate is most in error.
+Assumes: that wrong labels harm most. Labels that are certain beforehand have no information, and
+    the estimate errs most at the largest |Δ|.
 Cost: one fit of the estimator, and O(N K²).
 """
 
@@ -26,5 +25,5 @@ class LargestGap(BeliefDesign, ScoredDesign):
     """The n pairs of largest predicted reward difference not asked before; random at first."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs by |Δ|."""
+        """Score all pairs by |Δ|."""
         return np.abs(self.belief(view).differences())

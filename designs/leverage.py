@@ -2,15 +2,15 @@
 
 Active preference optimisation, APO, asks the question of the prompt and the two completions whose
 ‖z‖ in the norm of H⁻¹ is largest, H being A, one after the other; its practical form leaves w out
-of H. As a batch rule this takes the n best of the round at once, so a batch may ask one thing many
-times over. zᵀA⁻¹z is the posterior variance of the reward difference; w enters the past, not the
-candidate: compare ``greedy-d``.
+of H. As a batch rule this takes the n best of the round at once, so a batch may be redundant.
+zᵀA⁻¹z is the posterior variance of the reward difference; w enters the past, not the candidate:
+compare ``greedy-d``.
 
 Family: optimal design.
 Source: Das, Chakraborty, Pacchiano, Chowdhury 2024, Active Preference Optimization for Sample
     Efficient RLHF, arXiv 2402.10500.
-Assumes: A log-linear reward; that what is known least is worth most, even where its label is a
-    foregone conclusion.
+Assumes: A log-linear reward; that the most uncertain difference is worth most, even where its label
+    is nearly certain.
 Cost: One DPO fit and O(N K² d) a round.
 """
 
@@ -24,8 +24,8 @@ from pairbench import Laplace, ScoredDesign, View
 
 @dataclass(frozen=True)
 class Leverage(ScoredDesign):
-    """The n pairs not asked before whose reward difference is known least."""
+    """The n pairs not asked before of largest posterior variance of the reward difference."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs by the posterior variance of their reward difference."""
+        """Score all pairs by the posterior variance of their reward difference."""
         return Laplace().fit(view).difference_variance()

@@ -1,10 +1,10 @@
 """The pairs that lie farthest apart in feature space: largest ‖φ_i − φ_j‖.
 
-Labels play no part in the choice, so the pairs could all be named before the first answer.
+The choice does not depend on labels, so all pairs can be chosen before the first label.
 
 Family: diversity.
-Source: common practice, no publication of its own. At θ = 0 and A ∝ I the longest difference is the
-    pair of most information.
+Source: common practice, no publication. At θ = 0 and A ∝ I the longest difference is the pair of
+    most information.
 Assumes: that features are on a common scale and that far apart means informative, which fails where
     labels saturate.
 Cost: O(N K² d).
@@ -24,5 +24,5 @@ class MaxDistance(ScoredDesign):
     """The n farthest pairs not asked before."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs by squared distance."""
+        """Score all pairs by squared distance."""
         return pair_forms(view.pool.phi, np.eye(view.pool.dim))

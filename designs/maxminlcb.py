@@ -1,14 +1,14 @@
-"""Of each prompt the completion that does best against its worst rival, and that rival.
+"""The completion of each prompt that does best against its strongest rival, and that rival.
 
 MaxMinLCB, the equilibrium of a Stackelberg game: with l_ij = μ_ij − β s_ij,
 
     first = argmax_i min_{j ≠ i} l_ij,    second = argmin_{j ≠ first} l_first,j,
 
-so the leader is good for sure, and the follower is whoever may come closest to beating it. The
-publication takes both from M, the completions that no other clearly beats. That goes without
-saying: s_ij is a distance, and where k clearly beats i, μ_ki > β s_ki, the triangle inequality
-makes k the better leader, and the better follower against anyone else. Where M is a single
-completion the publication compares it with itself; here it meets the follower as above. It bounds
+so the leader is good with confidence, and the follower is the one that may come closest to beating
+it. The publication takes both from M, the completions that no other clearly beats. That restriction
+is implied: s_ij is a distance, and where k clearly beats i, μ_ki > β s_ki, the triangle inequality
+makes k the better leader, and the better follower against any other. Where M is a single completion
+the publication compares it with itself; here it is compared with the follower as above. It bounds
 the probability, σ(μ_ij) minus a width of its own; here the difference is bounded, σ(l_ij), and σ,
 being monotone, may be left out. β = 1 is the default of Melikidze et al. 2026 (arXiv 2603.09692);
 the publication's grows with the information gained.
@@ -16,8 +16,8 @@ the publication's grows with the information gained.
 Family: dueling bandit.
 Source: Pásztor, Kassraie and Krause 2024, Bandits with Preference Feedback: A Stackelberg Game
     Perspective, arXiv 2406.16745.
-Assumes: that the best completion is what is sought. Bad completions are soon left alone, although
-    the policy has to know how bad they are.
+Assumes: that the best completion is what is sought. Bad completions are soon no longer compared,
+    although the policy depends on how bad they are.
 Cost: one fit a round; all s_ij of the pool a turn.
 """
 
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, ConfidenceDesign, Duels, largest, rivals
+from pairbench import Belief, ConfidenceDesign, Duels, masked_argmax, opponent_mask
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ class Maxminlcb(ConfidenceDesign):
     """Leader and follower by lower bounds; prompts in turn."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """The leader's best worst case, and the follower that makes it so."""
+        """Take the leader of largest least lower bound, and the follower that attains it."""
         pool = belief.pool
         lower = -self.upper(belief).transpose(0, 2, 1)
-        against = pool.valid[:, None] & ~np.eye(pool.n_completions, dtype=np.bool_)
-        first = largest(pool.valid, np.where(against, lower, np.inf).min(axis=2), rng)
-        return first, largest(rivals(pool, first), -lower[np.arange(len(first)), first], rng)
+        other = pool.valid[:, None] & ~np.eye(pool.n_completions, dtype=np.bool_)
+        first = masked_argmax(pool.valid, np.where(other, lower, np.inf).min(axis=2), rng)
+        return first, masked_argmax(
+            opponent_mask(pool, first), -lower[np.arange(len(first)), first], rng
+        )

@@ -1,12 +1,12 @@
 """Pairs that minimise the largest predicted gap over draws of θ from its posterior.
 
 Minimax I-optimality: max_k tr(C(θ_k) A(θ_k)⁻¹) over draws from the Laplace posterior N(θ̂, A⁻¹). It
-guards against the least lucky draw, so it is driven by those of strong rewards.
+guards against the worst draw, which is usually one of strong rewards.
 
 Family: optimal design.
 Source: Dette, Haines, Imhof 2007, Maximin and Bayesian Optimal Designs for Regression Models,
     Statistica Sinica; the criterion of Han, Goyal, Ma 2026, arXiv 2606.19607.
-Assumes: A log-linear reward, and that the worst of a few draws is what to guard against.
+Assumes: A log-linear reward, and that the worst of a few draws is the case to guard against.
 Cost: One DPO fit and, for each draw, some sweeps of O(N K d² + N K² d) a round.
 """
 
@@ -18,18 +18,18 @@ from pairbench import (
     Pairs,
     View,
     check_counts,
-    check_weighing,
+    check_weighting,
     round_weights,
-    sampled_pairs,
+    sample_pairs,
 )
 
 
 @dataclass(frozen=True)
 class MinimaxIOptimal(Design):
-    """Optimal weights over posterior draws, given the labels already bought.
+    """Minimax I-optimal weights over posterior draws, given the labels already bought.
 
     Attributes:
-        draws: how many θ.
+        draws: how many draws of θ.
         tol: the weights' proven efficiency is at least 1 − tol.
         rounding: ``"systematic"``, ``"independent"`` or ``"efficient"``.
     """
@@ -39,11 +39,11 @@ class MinimaxIOptimal(Design):
     rounding: str = "systematic"
 
     def __post_init__(self) -> None:
-        check_weighing(self.tol, self.rounding)
+        check_weighting(self.tol, self.rounding)
         check_counts(self, "draws")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Optimise this round's labels over new draws."""
+        """Draw θ from the posterior, and round the optimal weights of this round's labels."""
         draws = Laplace().fit(view).theta_draws(self.draws, view.rng)
         design = round_weights(view, n, "minimax-i", draws, self.tol)
-        return sampled_pairs(view, design.pairs, design.weights, n, self.rounding)
+        return sample_pairs(view, design.pairs, design.weights, n, self.rounding)

@@ -1,17 +1,17 @@
-"""The two completions that the reference policy finds most likely.
+"""The two most likely completions of each prompt under the reference policy.
 
-Compares what the policy would say before any training: argmax over pairs of π_ref(i) π_ref(j).
+Compares the modes of the policy before any training: argmax over pairs of π_ref(i) π_ref(j).
 Prompts take turns, and from the second turn on the same question is asked again.
 
 Family: plain.
-Source: common practice, no publication of its own: two greedy or beam-search answers are compared.
+Source: common practice, no publication: two greedy or beam-search answers are compared.
 Assumes: that π_ref's modes are where the optimum differs from it.
 Cost: O(N K log K).
 """
 
 from dataclasses import dataclass
 
-from pairbench import Design, Pairs, View, over_prompts, ranked_completions
+from pairbench import Design, Pairs, View, duel_per_prompt, rank_completions
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,6 @@ class MostLikely(Design):
     """One pair a prompt, the two of largest π_ref, ties at random; prompts in turn."""
 
     def select(self, view: View, n: int) -> Pairs:
-        """Rank by log π_ref; take the prompts that were asked least often."""
-        ranked = ranked_completions(view.pool, view.pool.log_ref, view.rng)
-        return over_prompts(view, lambda: (ranked[:, 0], ranked[:, 1]), n)
+        """Pair the two completions of largest π_ref, prompts with the fewest labels first."""
+        ranked = rank_completions(view.pool, view.pool.log_ref, view.rng)
+        return duel_per_prompt(view, lambda: (ranked[:, 0], ranked[:, 1]), n)

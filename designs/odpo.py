@@ -3,17 +3,17 @@
 ODPO, "Optimally Designed Policy Optimization": V(π) = Σ π_b b bᵀ over all pairs, b = z, begins at
 the uniform π; each step moves a share γ of the weight to b = argmax ‖b‖² in V⁻¹, with
 γ = (‖b‖²/d − 1)/(‖b‖² − 1), which maximises log det V along that line, until max ‖b‖² ≤ (1 + ε) d.
-By Kiefer and Wolfowitz (1960) d is the least there is. The aim is that of ``d-optimal``, which
-comes closer to it, counts the ridge, and gives weight to the best pairs only; with the paper's
-ε = ½ a part of the uniform design is left here. In place of the regularisation that makes V
-invertible, V is taken on what the pairs span. The paper asks b ⌈nπ_b⌉ times, which is once at least
-for every pair; here it is nπ_b rounded up or down at random.
+By Kiefer and Wolfowitz (1960) d is the minimum. The aim is that of ``d-optimal``, which comes
+closer to it, counts the ridge, and gives weight to the best pairs only; with the paper's ε = ½ a
+part of the uniform design remains here. In place of the regularisation that makes V invertible, V
+is taken on what the pairs span. The paper asks b ⌈nπ_b⌉ times, which is once at least for every
+pair; here it is nπ_b rounded up or down at random.
 
 Family: optimal design.
 Source: Scheid, Boursier, Durmus, Jordan, Ménard, Moulines, Valko 2024, Optimal Design for Reward
     Modeling in RLHF, arXiv 2410.17055.
 Assumes: A linear reward so weak that labels do not saturate (V has no weights w); all directions
-    count alike. It learns nothing from labels.
+    count equally. It does not use the labels.
 Cost: O(N K d² + N K² d) and some tens of steps of O(N K d + N K²) a round.
 """
 
@@ -22,20 +22,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench import Design, InvalidParameter, Pairs, Pool, View, turned, uniform_pairs
-from pairbench.information import pair_forms, rounded_pairs, uniform_information
+from pairbench import Design, InvalidParameter, Pairs, Pool, View, randomize_order, uniform_pairs
+from pairbench.information import pair_forms, round_to_pairs, uniform_information
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Odpo(Design):
-    """The same weights in every round, whatever the labels say.
+    """D-optimal weights by Frank–Wolfe steps, independent of the labels.
 
     Attributes:
         epsilon: ε, how far the largest variance may exceed the least possible; the default is the
             paper's.
-        iterations: the most steps.
+        iterations: maximum number of steps.
     """
 
     epsilon: float = 0.5
@@ -48,19 +48,19 @@ class Odpo(Design):
             raise InvalidParameter(f"iterations must be 0 or more, got {self.iterations}.")
 
     def select(self, view: View, n: int) -> Pairs:
-        """Round the weights to n labels; what is left of the uniform design is drawn from it."""
+        """Round the weights to n labels, those of the uniform share being drawn uniformly."""
         support, weights = self._weights(view.pool, view.rng)
-        chosen = rounded_pairs(support, weights, n, view.rng)
-        rest = (chosen < 0).all(axis=1)
-        chosen[rest] = uniform_pairs(view, int(rest.sum()))
-        return turned(view, chosen)
+        chosen = round_to_pairs(support, weights, n, view.rng)
+        is_uniform = (chosen < 0).all(axis=1)
+        chosen[is_uniform] = uniform_pairs(view, int(is_uniform.sum()))
+        return randomize_order(view, chosen)
 
     def _weights(self, pool: Pool, rng: np.random.Generator) -> tuple[Pairs, Array]:
-        """π, ``(s, 3)`` and ``(s,)``; the first entry is no pair, but the uniform share."""
+        """Compute the support ``(s, 3)``, whose first row stands for uniform, and π, ``(s,)``."""
         values, vectors = np.linalg.eigh(uniform_information(pool))
-        kept = values > 1e-10 * max(values[-1], 0.0)
+        spanned = values > 1e-10 * max(values[-1], 0.0)
         # In this basis V of the uniform design is the identity; D-optimality is the same in any.
-        g = pool.project(vectors[:, kept] / np.sqrt(4 * values[kept]))
+        g = pool.project(vectors[:, spanned] / np.sqrt(4 * values[spanned]))
         dim = g.shape[2]
         inverse, forms = np.eye(dim), pair_forms(g, np.eye(dim))
         forms[~(pool.valid[:, :, None] & pool.valid[:, None, :])] = 0
@@ -71,7 +71,7 @@ class Odpo(Design):
                 break
             best = rng.choice(np.flatnonzero(forms == top))
             x, i, j = np.unravel_index(best, forms.shape)
-            # All the weight at once, which is best in one dimension, would leave no inverse.
+            # The whole weight, which is optimal in one dimension, would make V singular.
             step = min((top / dim - 1) / (top - 1), 1 - 1e-6)
             u = inverse @ (g[x, i] - g[x, j])
             along, share = g @ u, step / (1 - step + step * top)

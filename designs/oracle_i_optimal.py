@@ -1,8 +1,8 @@
-"""Control: the weights that minimise the predicted gap at θ*, which it is told.
+"""Control: pairs in proportion to the weights that minimise the predicted gap at the true θ*.
 
 tr(C(θ*) M(w)⁻¹), M(w) the information of a round's labels with weights w over pairs, of the labels
-already bought and of the ridge: what a design of this kind could reach if it knew the answer. Shown
-in tables, never ranked. With few labels it is no upper bound, see docs/optimal-designs.md.
+already bought and of the ridge: what a design of this kind could reach with the true θ*. Shown in
+tables, never ranked. With few labels it is no upper bound, see docs/optimal-designs.md.
 
 Family: control.
 Source: Han, Goyal, Ma 2026, "Which Pairs to Compare for LLM Post-Training?", arXiv 2606.19607, for
@@ -20,7 +20,7 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class OracleIOptimal(WeightedDesign):
-    """Optimal weights at θ*, given the labels already bought."""
+    """I-optimal weights at θ*, given the labels already bought."""
 
     control: ClassVar[bool] = True
 

@@ -1,14 +1,15 @@
 """The pairs of highest score per unit of money, by the scores of another design.
 
-Each pair's score is divided by what it costs to ask (its label, the votes, and the tokens that the
-annotators read), and pairs are bought in that order while the money lasts: the greedy rule for a
-knapsack. Scores count from the least one of the pool, which a ratio needs: a design that ranks by
-−|Δ| has scores below 0. Where all pairs cost the same it is the other design.
+Each pair's score is divided by its price (its label, the votes, and the tokens that the annotators
+read), and pairs are bought in descending order of the ratio while the money lasts: the greedy rule
+for a knapsack. The least score of the pool is subtracted first, since a ratio needs scores of 0 or
+more: a design that ranks by −|Δ| has scores below 0. Where all pairs cost the same it is the other
+design.
 
 Family: wrapper.
 Source: Dantzig 1957, Discrete-variable extremum problems, Operations Research 5, for the ratio;
     Settles, Craven, Friedland 2008, Active learning with real annotation costs, for labels.
-Assumes: That scores add up, and that 0 is what is worth nothing.
+Assumes: That scores are additive, and that the pair of least score is worth nothing.
 Cost: That of the other design's scores, and a sort.
 """
 
@@ -16,12 +17,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import InvalidParameter, Pairs, ScoredDesign, View, WrapperDesign, top_pairs, turned
+from pairbench import (
+    InvalidParameter,
+    Pairs,
+    ScoredDesign,
+    View,
+    WrapperDesign,
+    randomize_order,
+    top_pairs,
+)
 
 
 @dataclass(frozen=True)
 class PerCost(WrapperDesign):
-    """Another design's scores over prices.
+    """The pairs of highest ratio of another design's score to the price.
 
     Attributes:
         design: name or spec of a design that scores pairs.
@@ -38,7 +47,7 @@ class PerCost(WrapperDesign):
             )
 
     def select(self, view: View, n: int) -> Pairs:
-        """Rank by the ratio, and buy until the money ends."""
+        """Choose pairs by descending ratio of score to price, within the money left."""
         inner, pool = self.inner, view.pool
         assert isinstance(inner, ScoredDesign)
         scores = inner.scores(view)
@@ -48,6 +57,6 @@ class PerCost(WrapperDesign):
         ratio = np.zeros(scores.shape)
         ratio[mask] = (scores[mask] - scores[mask].min()) / np.maximum(price, 1e-300)
         if np.isinf(view.money_left):
-            return turned(view, top_pairs(view, ratio, n))
+            return randomize_order(view, top_pairs(view, ratio, n))
         ranked = top_pairs(view, ratio, int(view.money_left / price.min()))
-        return turned(view, ranked[: view.ledger.affordable(ranked, pool)])
+        return randomize_order(view, ranked[: view.ledger.affordable(ranked, pool)])

@@ -1,16 +1,16 @@
-"""The pairs whose label probability is known least: largest posterior variance of σ(Δ).
+"""The pairs whose label probability is most uncertain: largest posterior variance of σ(Δ).
 
-Var σ(Δ) = p̄ (1 − p̄) − E σ'(Δ), p̄ = E σ(Δ): the variance of a label, less what of it is noise. To
-first order it is w² s_ij², so it turns from pairs whose label is a foregone conclusion as well as
-from those that are known. All expectations are exact: in closed form for a normal posterior
+Var σ(Δ) = p̄ (1 − p̄) − E σ'(Δ), p̄ = E σ(Δ): the variance of a label less the expected variance of
+its noise. To first order it is w² s_ij², so it avoids pairs whose label is nearly certain as well
+as those whose difference is. All expectations are exact: in closed form for a normal posterior
 (:func:`pairbench.information.gaussian_forecast`), over all members for an ensemble.
 
 Family: uncertainty.
 Source: Bergström, Carlsson, Dubhashi and Johansson 2024, Active Preference Learning for Ordering
     Items In- and Out-of-Sample, arXiv 2405.03059, eq. 7, there estimated from a few posterior draws
-    (``guro(bayesian=true)``) and one pair at a time.
-Assumes: that what is to be learnt are label probabilities, those near ½ first. Pairs of a batch are
-    ranked each on its own, and may all tell the same.
+    (``guro(bayesian=True)``) and one pair at a time.
+Assumes: that label probabilities are to be learnt, those near ½ first. Pairs of a batch are ranked
+    independently, and may be redundant.
 Cost: one fit and O(N K² d) a round.
 """
 
@@ -27,6 +27,6 @@ class ProbabilityVariance(BeliefDesign, ScoredDesign):
     """The n pairs of largest Var σ(Δ) not asked before."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs."""
+        """Score all pairs by Var σ(Δ)."""
         variance = self.belief(view).forecast(view.rng).variance
         return pair_scores(view.pool, variance)

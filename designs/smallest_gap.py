@@ -1,4 +1,4 @@
-"""The pairs that the model finds hardest to tell apart: smallest |μ_i − μ_j|.
+"""The pairs with the smallest predicted reward difference |μ_i − μ_j|.
 
 Level-set or margin sampling on the predicted reward difference Δ = μ_i − μ_j, that is, on the pairs
 whose predicted label is nearest to a coin toss. With the default estimator Δ is the implicit reward
@@ -8,8 +8,7 @@ Family: reward rank.
 Source: Lewis and Gale 1994, "A Sequential Algorithm for Training Text Classifiers", SIGIR; for
     preference pairs Yang et al. 2024, "Not All Preference Pairs Are Created Equal", arXiv
     2406.17312.
-Assumes: that a small predicted difference is a sign of doubt; it is also what near-duplicates look
-    like.
+Assumes: that a small predicted difference is a sign of uncertainty; near-duplicates have one, too.
 Cost: one fit of the estimator, and O(N K²).
 """
 
@@ -26,5 +25,5 @@ class SmallestGap(BeliefDesign, ScoredDesign):
     """The n pairs of least predicted reward difference not asked before; random at first."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs by −|Δ|."""
+        """Score all pairs by −|Δ|."""
         return -np.abs(self.belief(view).differences())

@@ -8,10 +8,10 @@ near μ̄ − 2σ for K of about 30. Before the first label all rewards are equa
 
 Family: reward rank.
 Source: Xiao et al. 2025, "Finding the Sweet Spot: Preference Data Construction for Scaling
-    Preference Optimization", arXiv 2502.16825, which lets a reward model label such pairs; here
-    they are asked. The 2 is theirs.
+    Preference Optimization", arXiv 2502.16825, which lets a reward model label such pairs; here the
+    annotator does. The 2 is theirs.
 Assumes: that predicted rewards of a prompt are about normal, and as ``best-versus-worst`` that a
-    wide contrast teaches much.
+    wide contrast is informative.
 Cost: one fit of the estimator, and O(N K) a turn.
 """
 
@@ -19,15 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, InvalidParameter, largest
+from pairbench import Belief, DuelDesign, Duels, InvalidParameter, masked_argmax
 
 
 @dataclass(frozen=True)
 class SweetSpot(DuelDesign):
-    """One pair a prompt, the best and one a given way below the mean; prompts in turn.
+    """One pair a prompt, the best and one a given distance below the mean; prompts in turn.
 
     Attributes:
-        below: how far below the mean, standard deviations.
+        below: distance below the mean, standard deviations.
     """
 
     below: float = 2.0
@@ -38,11 +38,11 @@ class SweetSpot(DuelDesign):
             raise InvalidParameter(f"below must be a finite number, got {self.below}.")
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """The largest mean reward, and of the others the one nearest the spot; ties at random."""
+        """Pair the largest mean reward with the one nearest the target; ties at random."""
         valid, mean = belief.pool.valid, belief.mean
-        best = largest(valid, mean, rng)
+        best = masked_argmax(valid, mean, rng)
         rest = valid & (np.arange(valid.shape[1]) != best[:, None])
         # A belief's rewards are relative to their prompt's mean, and 0 where not valid.
         deviation = np.sqrt((mean**2).sum(axis=1) / valid.sum(axis=1))
-        spot = -self.below * deviation
-        return best, largest(rest, -np.abs(mean - spot[:, None]), rng)
+        target = -self.below * deviation
+        return best, masked_argmax(rest, -np.abs(mean - target[:, None]), rng)

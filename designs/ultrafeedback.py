@@ -1,9 +1,9 @@
-"""Of four random completions of a prompt, the best against a random one of the other three.
+"""The best of four random completions of each prompt against a random one of the other three.
 
 UltraFeedback has four answers to each prompt, scored by a model; Zephyr's binarisation takes the
-one of highest mean score as chosen and one of the other three at random as rejected. Here the
-four are drawn from the pool anew for each turn of a prompt, and the score is the estimator's mean
-μ; the pair is then asked. A prompt of fewer completions has all of them among the four.
+one of highest mean score as chosen and one of the other three at random as rejected. Here the four
+are redrawn from the pool for each turn of a prompt, and the score is the estimator's mean μ; the
+pair is then asked. A prompt of fewer completions has all of them among the four.
 
 Family: reward rank.
 Source: Cui et al. 2023, "UltraFeedback: Boosting Language Models with Scaled AI Feedback", arXiv
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pairbench import Belief, DuelDesign, Duels, InvalidParameter, largest, ranked_completions
+from pairbench import Belief, DuelDesign, Duels, InvalidParameter, masked_argmax, rank_completions
 
 
 @dataclass(frozen=True)
 class Ultrafeedback(DuelDesign):
-    """One pair a prompt, the best of a few and another of them; prompts in turn.
+    """One pair a prompt, the best of a random subset and another of it; prompts in turn.
 
     Attributes:
-        among: how many completions are drawn.
+        among: size of the random subset.
     """
 
     among: int = 4
@@ -36,13 +36,13 @@ class Ultrafeedback(DuelDesign):
             raise InvalidParameter(f"among must be 2 or more, got {self.among}.")
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
-        """The largest mean reward of those drawn, ties at random, and another of them."""
+        """Pair the largest mean reward of the subset, ties at random, with another of it."""
         valid = belief.pool.valid
-        alike = np.zeros(valid.shape)
-        order = ranked_completions(belief.pool, alike, rng)
-        drawn = np.zeros_like(valid)
-        np.put_along_axis(drawn, order[:, : self.among], True, axis=1)
-        drawn &= valid
-        best = largest(drawn, belief.mean, rng)
-        rest = drawn & (np.arange(valid.shape[1]) != best[:, None])
-        return best, largest(rest, alike, rng)
+        zeros = np.zeros(valid.shape)
+        order = rank_completions(belief.pool, zeros, rng)
+        subset = np.zeros_like(valid)
+        np.put_along_axis(subset, order[:, : self.among], True, axis=1)
+        subset &= valid
+        best = masked_argmax(subset, belief.mean, rng)
+        rest = subset & (np.arange(valid.shape[1]) != best[:, None])
+        return best, masked_argmax(rest, zeros, rng)

@@ -1,8 +1,8 @@
-"""Uniform over all pairs of the pool: what every other design is compared with.
+"""Uniform pairs of the pool: the reference that every other design is compared with.
 
-Each label's pair is drawn independently, which is the sampling that the theory speaks of. Prompts
+Each label's pair is drawn independently, which is the sampling that the theory assumes. Prompts
 with more completions have more pairs, and get more labels; ``uniform-prompts`` treats prompts
-alike.
+equally.
 
 Family: plain.
 Source: common practice; as the reference design in Han, Goyal, Ma 2026, "Which Pairs to Compare for
@@ -21,5 +21,5 @@ class Uniform(Design):
     """Pairs drawn uniformly and independently."""
 
     def select(self, view: View, n: int) -> Pairs:
-        """Draw the prompt by its number of pairs, then two different completions."""
+        """Draw prompts by their number of pairs, then two different completions of each."""
         return uniform_pairs(view, n)

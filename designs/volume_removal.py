@@ -1,7 +1,7 @@
-"""The pairs of which either answer rules out most rewards: largest least removed volume.
+"""The pairs whose less informative answer rules out most rewards: maximin removed volume.
 
 An answer y weighs the posterior draws e by P(y | e), and so removes a volume E_e[1 − P(y | e)]; the
-pair is chosen whose less telling answer removes most, max min_y E[1 − P(y | e)].
+pair is chosen whose less informative answer removes most, max min_y E[1 − P(y | e)].
 
 With logistic answers, P = σ(±Δ), that is max min(E σ(Δ), E σ(−Δ)), the pair of p̄ nearest ½, and the
 rule ranks pairs as ``uncertainty`` does, with p̄ exact. Its optimum is degenerate: two equal
@@ -44,7 +44,7 @@ class VolumeRemoval(BeliefDesign, ScoredDesign):
 
     Attributes:
         answers: ``"logistic"`` or ``"clipped"``.
-        draws: E of the clipped answers.
+        draws: E, number of posterior draws of the clipped answers.
     """
 
     answers: str = "logistic"
@@ -57,12 +57,12 @@ class VolumeRemoval(BeliefDesign, ScoredDesign):
         check_counts(self, "draws")
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Rank all pairs."""
-        removed = self.removed(self.belief(view), view.rng)
-        return pair_scores(view.pool, removed)
+        """Score all pairs by their least removed volume."""
+        volume = self.removed_volume(self.belief(view), view.rng)
+        return pair_scores(view.pool, volume)
 
-    def removed(self, belief: Belief, rng: np.random.Generator) -> Array:
-        """The least removed volume of all pairs, in the order of ``pool.pair_mask``."""
+    def removed_volume(self, belief: Belief, rng: np.random.Generator) -> Array:
+        """Compute the least removed volume of all pairs, in the order of ``pool.pair_mask``."""
         if self.answers == "logistic":
             p = belief.forecast(rng).probability
             return np.minimum(p, 1 - p)

@@ -1,17 +1,17 @@
 """Play pools of all sizes at three prices, and write the page: python docs/generation.py.
 
-The page is docs/generate-then-label.md, its figure docs/figures/pool-size.svg and .png. Cells go to
-runs/generate-then-label; those that are there are not played again.
+The page is docs/generate-then-label.md, its figure docs/figures/pool-size.svg and .png. Cells are
+stored in runs/generate-then-label and not played again.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from pairbench import Report, load_board, load_report, make_design, make_env, run
-from pairbench.budget import make_prices
-from pairbench.figures import size_curves
-from pairbench.report import Row
-from pairbench.stats import Estimate
+from pairbench.reports.figures import size_curves
+from pairbench.reports.report import Row
+from pairbench.stats.bootstrap import Estimate
+from pairbench.view.budget import make_prices
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = "generate-then-label"
@@ -40,7 +40,7 @@ Curves = Mapping[str, list[tuple[int, Row]]]
 
 
 def main() -> None:
-    """Play what is missing, and write the page and its figure."""
+    """Play missing cells, and write the page and its figure."""
     folder = ROOT / "runs" / BOARD
     run(load_board(BOARD).run_spec(), folder)
     report = load_report(folder)
@@ -48,54 +48,54 @@ def main() -> None:
     panels = {price(section.environment): curves(section.rows) for section in sections}
     gaps: dict[str, dict[str, list[tuple[int, Estimate]]]] = {
         f"a completion costs {cost} labels": {
-            name: [(size, row.gap) for size, row in points] for name, points in found.items()
+            name: [(size, row.gap) for size, row in points] for name, points in panel.items()
         }
-        for cost, found in panels.items()
+        for cost, panel in panels.items()
     }
     size_curves(gaps, "completions of a prompt, K", ROOT / "docs" / "figures" / "pool-size")
     page = ROOT / "docs" / "generate-then-label.md"
-    page.write_text(written(report, panels), encoding="utf-8")
+    page.write_text(render(report, panels), encoding="utf-8")
 
 
 def price(environment: str) -> str:
-    """What a completion costs in an environment, in labels."""
+    """Return the price of a completion in an environment, in labels."""
     return f"{make_prices(make_env(environment).prices).completion:g}"
 
 
 def curves(rows: list[Row]) -> Curves:
-    """The rows by design and size of the pool; where no label could be bought, there is none."""
-    found: dict[str, list[tuple[int, Row]]] = {}
+    """Group rows by design and sort them by completions per prompt, without rows of no labels."""
+    groups: dict[str, list[tuple[int, Row]]] = {}
     for row in rows:
         design = make_design(row.design)
         size = getattr(design, "completions", 2)
         name = getattr(design, "design", row.design.split("(")[0])
         if row.labels >= 1:
-            found.setdefault(name, []).append((size, row))
-    return {name: sorted(found[name], key=lambda point: point[0]) for name in sorted(found)}
+            groups.setdefault(name, []).append((size, row))
+    return {name: sorted(groups[name], key=lambda point: point[0]) for name in sorted(groups)}
 
 
-def written(report: Report, panels: Mapping[str, Curves]) -> str:
-    """The page."""
+def render(report: Report, panels: Mapping[str, Curves]) -> str:
+    """Render the page."""
     row = report.sections[0].rows[0]
     return HEAD.format(
         board=BOARD,
         seeds=row.seeds,
         budget=row.budget,
-        tables="\n\n".join(table(cost, found) for cost, found in panels.items()),
+        tables="\n\n".join(table(cost, panel) for cost, panel in panels.items()),
         findings="\n".join(findings(panels)),
     )
 
 
-def table(cost: str, found: Curves) -> str:
-    """Gap by design and size, with the labels that the money bought."""
-    sizes = sorted({size for points in found.values() for size, _ in points})
+def table(cost: str, panel: Curves) -> str:
+    """Render a table of gap and number of labels by design and completions per prompt."""
+    sizes = sorted({size for points in panel.values() for size, _ in points})
     lines = [
         f"**A completion costs {cost} labels**; gap after all money is spent (labels bought):",
         "",
         f"| design | {' | '.join(f'K = {size}' for size in sizes)} |",
         "|---|" + "---|" * len(sizes),
     ]
-    for name, points in found.items():
+    for name, points in panel.items():
         by_size = dict(points)
         best = min(points, key=lambda point: point[1].gap.value)[0]
         cells = [cell(by_size.get(size), size == best) for size in sizes]
@@ -104,7 +104,7 @@ def table(cost: str, found: Curves) -> str:
 
 
 def cell(row: Row | None, best: bool) -> str:
-    """A gap with its interval."""
+    """Render a gap with its interval and number of labels."""
     if row is None:
         return "–"
     gap = f"{row.gap.value:.3f}"
@@ -113,18 +113,18 @@ def cell(row: Row | None, best: bool) -> str:
 
 
 def findings(panels: Mapping[str, Curves]) -> list[str]:
-    """Where the best K lies for each price, and what it wins over the best of the others."""
+    """Describe the best design and K at each price, and the best K of the other designs."""
     lines = []
-    for cost, found in panels.items():
-        best = {name: min(points, key=lambda p: p[1].gap.value) for name, points in found.items()}
+    for cost, panel in panels.items():
+        best = {name: min(points, key=lambda p: p[1].gap.value) for name, points in panel.items()}
         first, *rest = sorted(best.items(), key=lambda item: item[1][1].gap.value)
-        others = ", ".join(
+        runners_up = ", ".join(
             f"{name} {row.gap.value:.3f} at K = {size}" for name, (size, row) in rest
         )
         name, (size, row) = first
         lines.append(
             f"- At {cost} labels for a completion the best is {name} at K = {size}: "
-            f"{row.gap.value:.3f}. The best of the others: {others}."
+            f"{row.gap.value:.3f}. The best of the others: {runners_up}."
         )
     return lines
 

@@ -1,9 +1,8 @@
-"""Measure training, generation and scoring on a GPU, and write it down: python docs/gpu.py.
+"""Measure training, generation and scoring on a GPU, and write the page: python docs/gpu.py.
 
-The page is docs/gpu.md, where what was measured stands between two marks. Models have the sizes of
-real ones and random weights, which are made here. Without a GPU nothing is measured or written.
-With --tiny, small models do the same on the CPU, to see that all of it runs; their figures say
-nothing and are not written either.
+The page is docs/gpu.md, whose figures stand between two markers. Models have the sizes of real
+ones and random weights. Without a GPU nothing is measured or written. With --tiny, small models run
+on the CPU as a test of the script; their figures mean nothing and are not written.
 """
 
 import argparse
@@ -23,11 +22,11 @@ from unittest.mock import patch
 import numpy as np
 
 from pairbench import Pool
-from pairbench.files import write_whole
+from pairbench._util.files import write_atomic
 from pairbench.language.checkpoints import Checkpoint, load_decoder
 from pairbench.language.rewards import RewardModel, text_scores
 from pairbench.language.sampling import Sampling, TransformersSampler
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
 from pairbench.training.recipe import Recipe
 from pairbench.training.trl import TRLTrainer
 
@@ -44,26 +43,26 @@ PEAKS = {
     r"NVIDIA GeForce RTX 4090": (165.2, "NVIDIA Ada GPU architecture, appendix A"),
 }
 """bf16 TFLOP/s of tensor cores without sparsity (half of what data sheets give with it), by the
-name that torch knows a GPU by."""
+name that torch gives a GPU, as a regular expression."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is done, and by models of which size.
+class Workload:
+    """Amounts of work, and sizes of the models.
 
     Attributes:
-        words: of the vocabulary; pad, BOS and EOS tokens come on top.
-        decoder: width, layers, and heads.
-        classifier: likewise.
-        context: tokens that models read.
-        pairs: that are trained on.
-        batch: pairs of a step.
-        length: tokens of a prompt, and of a completion.
-        texts: that are scored.
-        longest: tokens of the longest of them.
-        rows: completions that are drawn.
-        at_once: of them.
-        matrix: rows of the matrices by whose product the peak is measured.
+        words: size of the vocabulary without the pad, BOS and EOS tokens.
+        decoder: width, layers and heads of the policy.
+        classifier: width, layers and heads of the reward model.
+        context: maximal number of tokens that models read.
+        pairs: number of pairs to train on.
+        batch: pairs per training step.
+        length: tokens of each prompt and of each completion.
+        texts: number of texts to score.
+        max_text: tokens of the longest text.
+        completions: number of completions to sample.
+        sampling_batch: completions sampled at a time.
+        matrix: rows of the square matrices whose product measures the GPU's speed.
     """
 
     words: int
@@ -74,27 +73,29 @@ class Work:
     batch: int
     length: int
     texts: int
-    longest: int
-    rows: int
-    at_once: int
+    max_text: int
+    completions: int
+    sampling_batch: int
     matrix: int
 
 
 # gpt2-large's configuration, and an encoder of roberta-large's size.
-LARGE = Work(50254, (1280, 36, 20), (1024, 24, 16), 1024, 512, 16, 128, 4096, 512, 512, 256, 8192)
-TINY = Work(60, (16, 2, 2), (16, 1, 2), 64, 16, 4, 8, 40, 30, 8, 8, 128)
+LARGE = Workload(
+    50254, (1280, 36, 20), (1024, 24, 16), 1024, 512, 16, 128, 4096, 512, 512, 256, 8192
+)
+TINY = Workload(60, (16, 2, 2), (16, 1, 2), 64, 16, 4, 8, 40, 30, 8, 8, 128)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How long some work took.
+class Measurement:
+    """Speed and memory of one kind of work.
 
     Attributes:
-        what: the work.
-        tokens: that were read or drawn, padding aside.
-        seconds: that it took.
-        flops: that the model needs for it, by the usual count.
-        memory: the most bytes that tensors had on the GPU; None on the CPU.
+        what: description of the work.
+        tokens: number of tokens read or sampled, without padding.
+        seconds: wall time.
+        flops: FLOPs of the model, 2 per weight and token of a forward pass.
+        memory: peak memory of tensors on the GPU, bytes; None on the CPU.
     """
 
     what: str
@@ -104,11 +105,11 @@ class Measured:
     memory: int | None
 
     def row(self, peak: float, product: float) -> str:
-        """As a line of a table.
+        """Format as a line of the table.
 
         Args:
-            peak: the GPU's, FLOP/s; NaN if not known.
-            product: the same as measured.
+            peak: peak of the GPU, FLOP/s; NaN if unknown.
+            product: measured speed of a matrix product, FLOP/s.
         """
         speed = self.flops / self.seconds
         memory = "–" if self.memory is None else f"{self.memory / 2**30:.1f} GiB"
@@ -126,7 +127,7 @@ class Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and, on a GPU, write the page."""
+    """Measure, print, and write the page if measured on a GPU."""
     import torch
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -136,27 +137,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         choices=(1, 2, 4),
         default=1,
-        help="parts that a batch of pairs is cut into, for small memories",
+        help="gradient accumulation steps, for small memories",
     )
-    given = parser.parse_args(arguments)
-    if not given.tiny and not torch.cuda.is_available():
+    options = parser.parse_args(arguments)
+    if not options.tiny and not torch.cuda.is_available():
         raise SystemExit(
             "torch sees no GPU, so that there is nothing to measure: nothing was written. --tiny "
             "does the same with small models on the CPU."
         )
-    work, device = (TINY, "cpu") if given.tiny else (LARGE, "cuda")
+    load, device = (TINY, "cpu") if options.tiny else (LARGE, "cuda")
     with TemporaryDirectory() as folder, patch.dict(os.environ, PAIRBENCH_CACHE=folder):
-        text = "\n".join(report(work, device, Path(folder), given.accumulation)) + "\n"
+        text = "\n".join(report(load, device, Path(folder), options.accumulation)) + "\n"
     sys.stdout.write(text)
-    if not given.tiny:
-        write_whole(PAGE, with_figures(PAGE.read_text(encoding="utf-8"), text).encode())
+    if not options.tiny:
+        write_atomic(PAGE, replace_figures(PAGE.read_text(encoding="utf-8"), text).encode())
 
 
-def with_figures(page: str, text: str) -> str:
-    """The page with the text in the place of what was measured before.
+def replace_figures(page: str, text: str) -> str:
+    """Replace the figures of the page.
 
     Raises:
-        ValueError: If the page has no such place.
+        ValueError: If the page lacks the markers.
     """
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
@@ -165,132 +166,134 @@ def with_figures(page: str, text: str) -> str:
     return f"{head}{begin}\n{text}\n{end}{tail}"
 
 
-def report(work: Work, device: str, folder: Path, accumulation: int) -> Iterator[str]:
-    """What was measured, as Markdown."""
+def report(load: Workload, device: str, folder: Path, accumulation: int) -> Iterator[str]:
+    """Measure, and yield the lines of the report as Markdown."""
     import torch
 
     name = torch.cuda.get_device_name() if device == "cuda" else "the CPU"
     versions = ", ".join(f"{each} {version(each)}" for each in ("torch", "transformers", "trl"))
-    product = product_speed(work.matrix, device)
+    product = matmul_flops(load.matrix, device)
     peak, source = next(
-        (found for names, found in PEAKS.items() if re.fullmatch(names, name)), (np.nan, "")
+        (entry for pattern, entry in PEAKS.items() if re.fullmatch(pattern, name)), (np.nan, "")
     )
-    told = f"{peak:g} TFLOP/s ({source})" if source else "not in the table of `docs/gpu.py`"
+    peak_text = f"{peak:g} TFLOP/s ({source})" if source else "not in the table of `docs/gpu.py`"
     yield f"On {name}, with {versions}, models in {DTYPE}."
-    yield f"Peak in bf16: {told}."
-    yield f"A product of two matrices of {work.matrix:,} rows: {product / 1e12:.3g} TFLOP/s."
+    yield f"Peak in bf16: {peak_text}."
+    yield f"A product of two matrices of {load.matrix:,} rows: {product / 1e12:.3g} TFLOP/s."
     yield ""
     yield "| work | tokens | seconds | tokens/s | memory | TFLOP/s | of the peak | of the product |"
     yield "|---|---|---|---|---|---|---|---|"
-    for done in measurements(work, device, folder, accumulation):
-        yield done.row(peak * 1e12, product)
+    for measurement in measurements(load, device, folder, accumulation):
+        yield measurement.row(peak * 1e12, product)
 
 
 def measurements(
-    work: Work, device: str, folder: Path, accumulation: int = 1
-) -> Iterator[Measured]:
-    """All three, one after the other."""
-    tokenizer = word_tokenizer([f"w{i}" for i in range(work.words)], work.context)
-    width, layers, heads = work.decoder
+    load: Workload, device: str, folder: Path, accumulation: int = 1
+) -> Iterator[Measurement]:
+    """Measure generation, training and scoring, in this order."""
+    tokenizer = word_tokenizer([f"w{i}" for i in range(load.words)], load.context)
+    width, layers, heads = load.decoder
     model = tiny_model("gpt2", tokenizer, width=width, layers=layers, heads=heads)
-    name = save(folder / "decoder", model, tokenizer)
+    name = save_model(folder / "decoder", model, tokenizer)
     del model
     checkpoint = load_decoder(name, device=device, dtype=DTYPE)
-    yield generation(work, checkpoint)
-    yield training(work, checkpoint, accumulation)
+    yield generation(load, checkpoint)
+    yield training(load, checkpoint, accumulation)
     del checkpoint
-    width, layers, heads = work.classifier
+    width, layers, heads = load.classifier
     model = tiny_model("distilbert", tokenizer, width=width, layers=layers, heads=heads)
-    n = multiplied(model)
-    name = save(folder / "classifier", model, tokenizer)
+    n = matmul_parameters(model)
+    name = save_model(folder / "classifier", model, tokenizer)
     del model
-    yield scoring(work, RewardModel(name, device=device, dtype=DTYPE), n)
+    yield scoring(load, RewardModel(name, device=device, dtype=DTYPE), n)
 
 
-def generation(work: Work, checkpoint: Checkpoint) -> Measured:
-    """Draw completions."""
+def generation(load: Workload, checkpoint: Checkpoint) -> Measurement:
+    """Measure the sampling of completions."""
     rng = np.random.default_rng(0)
-    prompts = rng.integers(3, 3 + work.words, size=(work.rows, work.length)).tolist()
-    streams = np.arange(3 * work.rows).reshape(work.rows, 3)
-    sampler = TransformersSampler(checkpoint, Sampling(max_tokens=work.length), work.at_once)
-    sampler(prompts[: work.at_once], streams[: work.at_once])  # to warm up
-    drawn = 0
+    prompts = rng.integers(3, 3 + load.words, size=(load.completions, load.length)).tolist()
+    streams = np.arange(3 * load.completions).reshape(load.completions, 3)
+    settings, batch = Sampling(max_tokens=load.length), load.sampling_batch
+    sampler = TransformersSampler(checkpoint, settings, batch)
+    sampler(prompts[:batch], streams[:batch])  # warm-up
+    sampled = 0
 
     def on_batch(rows: int, tokens: int) -> None:
-        nonlocal drawn
-        drawn += tokens
+        nonlocal sampled
+        sampled += tokens
 
     seconds, memory = timed(lambda: sampler(prompts, streams, on_batch), checkpoint.device.type)
-    read = work.rows * work.length
-    flops = 2.0 * multiplied(checkpoint.model) * (drawn + read)
-    return Measured(f"generation, {work.rows:,} completions", drawn, seconds, flops, memory)
+    read = load.completions * load.length
+    flops = 2.0 * matmul_parameters(checkpoint.model) * (sampled + read)
+    what = f"generation, {load.completions:,} completions"
+    return Measurement(what, sampled, seconds, flops, memory)
 
 
-def training(work: Work, checkpoint: Checkpoint, accumulation: int) -> Measured:
-    """DPO by TRL, from the end of the first step, which warms up, to the end of the last."""
+def training(load: Workload, checkpoint: Checkpoint, accumulation: int) -> Measurement:
+    """Measure TRL's DPO from the end of the first step, a warm-up, to the end of the last."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     rng = np.random.default_rng(1)
 
     def text() -> str:
-        return " ".join(f"w{i}" for i in rng.integers(work.words, size=work.length))
+        return " ".join(f"w{i}" for i in rng.integers(load.words, size=load.length))
 
     pool = Pool(
-        np.zeros((work.pairs, 2, 1)),
-        prompts=[text() for _ in range(work.pairs)],
-        texts=[[" " + text() for _ in range(2)] for _ in range(work.pairs)],
+        np.zeros((load.pairs, 2, 1)),
+        prompts=[text() for _ in range(load.pairs)],
+        texts=[[" " + text() for _ in range(2)] for _ in range(load.pairs)],
     )
-    pairs = np.tile([0, 0, 1], (work.pairs, 1))
-    pairs[:, 0] = np.arange(work.pairs)
-    labels = np.ones(work.pairs)
-    recipe = Recipe(epochs=1, batch_size=work.batch, learning_rate=1e-6)
+    pairs = np.tile([0, 0, 1], (load.pairs, 1))
+    pairs[:, 0] = np.arange(load.pairs)
+    labels = np.ones(load.pairs)
+    recipe = Recipe(epochs=1, batch_size=load.batch, learning_rate=1e-6)
     trainer = TRLTrainer(checkpoint, recipe, ridge=1.0, accumulation=accumulation)
     device = checkpoint.device.type
-    ends = []
+    step_ends = []
 
     def on_step(*_: object) -> None:
         if device == "cuda":
             torch.cuda.synchronize()
-        ends.append(time.perf_counter())
+        step_ends.append(time.perf_counter())
 
     hook = register_optimizer_step_post_hook(on_step)
     try:
         _, memory = timed(lambda: trainer.trained(pool, 0.1, pairs, labels), device)
     finally:
         hook.remove()
-    tokens = (work.pairs - work.batch) * 2 * (2 * work.length + 1)  # the EOS token, too
-    # Forwards and backwards through the policy, forwards through the reference.
-    flops = (6.0 + 2.0) * multiplied(checkpoint.model) * tokens
-    what = f"DPO, {work.pairs - work.batch:,} of {work.pairs:,} pairs"
-    return Measured(what, tokens, ends[-1] - ends[0], flops, memory)
+    tokens = (load.pairs - load.batch) * 2 * (2 * load.length + 1)  # with the EOS token
+    # Forward and backward pass of the policy, forward pass of the reference.
+    flops = (6.0 + 2.0) * matmul_parameters(checkpoint.model) * tokens
+    what = f"DPO, {load.pairs - load.batch:,} of {load.pairs:,} pairs"
+    return Measurement(what, tokens, step_ends[-1] - step_ends[0], flops, memory)
 
 
-def scoring(work: Work, model: RewardModel, n: int) -> Measured:
-    """Score texts of mixed lengths.
+def scoring(load: Workload, model: RewardModel, n: int) -> Measurement:
+    """Measure the scoring of texts of mixed lengths.
 
     Args:
-        work: how many.
-        model: by which reward model.
-        n: its weights that are multiplied.
+        load: number and lengths of the texts.
+        model: the reward model.
+        n: its number of weights, see :func:`matmul_parameters`.
     """
     rng = np.random.default_rng(2)
-    sizes = rng.integers(work.longest // 16, work.longest + 1, size=work.texts)
+    sizes = rng.integers(load.max_text // 16, load.max_text + 1, size=load.texts)
     texts = [
-        ("", " ".join(f"w{i}" for i in rng.integers(work.words, size=size)))
+        ("", " ".join(f"w{i}" for i in rng.integers(load.words, size=size)))
         for size in sizes.tolist()
     ]
-    warm = min(256, work.texts // 8)
+    n_warm_up = min(256, load.texts // 8)
     device = str(model.device)
-    text_scores(texts[:warm], model, jobs=1)  # to load the model, and to warm up
-    seconds, memory = timed(lambda: text_scores(texts[warm:], model, jobs=1), device)
-    tokens = int(sizes[warm:].sum())
-    what = f"scoring, {work.texts - warm:,} texts"
-    return Measured(what, tokens, seconds, 2.0 * n * tokens, memory)
+    text_scores(texts[:n_warm_up], model, jobs=1)  # loads the model
+    seconds, memory = timed(lambda: text_scores(texts[n_warm_up:], model, jobs=1), device)
+    tokens = int(sizes[n_warm_up:].sum())
+    what = f"scoring, {load.texts - n_warm_up:,} texts"
+    return Measurement(what, tokens, seconds, 2.0 * n * tokens, memory)
 
 
-def multiplied(model: Any) -> int:
-    """N: the weights that each token is multiplied by; of a table, only a row is looked up."""
+def matmul_parameters(model: Any) -> int:
+    """Count the weights that each token is multiplied by, that is all but embedding tables."""
     import torch
 
     head = model.get_output_embeddings()
@@ -303,8 +306,8 @@ def multiplied(model: Any) -> int:
     return sum(weights.numel() for weights in model.parameters()) - sum(tables.values())
 
 
-def product_speed(rows: int, device: str) -> float:
-    """FLOP/s of a product of two square matrices in bf16, the best of ten."""
+def matmul_flops(rows: int, device: str) -> float:
+    """Measure the FLOP/s of a product of two square matrices in bf16, the best of ten runs."""
     import torch
 
     a, b = (torch.randn(rows, rows, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -313,7 +316,7 @@ def product_speed(rows: int, device: str) -> float:
 
 
 def timed(work: Callable[[], object], device: str) -> tuple[float, int | None]:
-    """Seconds that some work takes, and the most bytes of tensors on the GPU meanwhile."""
+    """Measure the wall time of some work, seconds, and the peak memory on the GPU, bytes."""
     import torch
 
     if device == "cpu":

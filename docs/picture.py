@@ -1,6 +1,6 @@
-"""Draw the picture of a board that the README opens with: python docs/picture.py.
+"""Take the README's screenshot of a board, docs/figures/board.png: python docs/picture.py.
 
-It is docs/figures/board.png, the top of the page of ``synthetic-v1`` as Chromium shows it (Debian:
+It shows the top of the page of ``synthetic-v1`` in Chromium (Debian:
 ``apt-get install chromium``; ``pip install playwright``).
 """
 
@@ -19,10 +19,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def main() -> int:
-    """Build the pages, and take the picture."""
+    """Build the pages, and take the screenshot."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.stderr.write("there is no chromium on the path.\n")
+        sys.stderr.write("no chromium on the PATH: apt-get install chromium.\n")
         return 1
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         build_site(Path(folder) / "site", ROOT / "leaderboards")

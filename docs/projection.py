@@ -1,6 +1,6 @@
-"""Hold projected score vectors against whole ones, and write the page: python docs/projection.py.
+"""Compare projected score vectors with full ones, and write the page: python docs/projection.py.
 
-The page is docs/projection.md. All is done on one world of `pairbench/TinyLM-v1`.
+The page is docs/projection.md. All figures are of one world of `pairbench/TinyLM-v1`.
 """
 
 import itertools
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairbench import Pool
-from pairbench.features import centred, scaled, standardised
 from pairbench.information import (
     label_information,
     optimal_weights,
@@ -23,6 +22,7 @@ from pairbench.language.checkpoints import Checkpoint
 from pairbench.language.embeddings import hidden_features, score_vectors
 from pairbench.language.finite import FiniteLanguage
 from pairbench.language.tokens import Tokens
+from pairbench.pool.features import centre, rescale, standardise
 
 Array = NDArray[np.float64]
 
@@ -62,63 +62,63 @@ that of random pairs, lower is better.
 
 
 def main() -> None:
-    """Work it out, and write the page."""
+    """Compute the figures, and write the page."""
     language = FiniteLanguage(words=8, length=4, steps=1500, seed=0)
     rng = np.random.default_rng(0)
     prompts = language.grammar.prompts(rng, N)
     noisy = language.log_ref(prompts) + rng.gumbel(size=(N, len(language.completions)))
-    drawn = np.argsort(-noisy, axis=1)[:, :K]
-    texts = language.tokens(prompts, language.completions[drawn])
+    sampled = np.argsort(-noisy, axis=1)[:, :K]  # Gumbel top-k: K without replacement
+    texts = language.tokens(prompts, language.completions[sampled])
     reference = language.reference
-    whole = plain_features(reference, texts)
+    full = full_features(reference, texts)
     projected = score_vectors(reference, texts, max(DIMS)).astype(np.float64)
-    errors, found = criterion_errors(whole, projected)
-    ratios = design_ratios(reference, texts, whole, projected)
+    lines, errors = criterion_errors(full, projected)
+    ratios = design_ratios(reference, texts, full, projected)
     PAGE.write_text(
         HEAD.format(
-            errors="\n".join(errors),
+            errors="\n".join(lines),
             designs="\n".join(table("designs saw", ratios)),
-            findings="\n".join(findings(found, ratios)),
+            findings="\n".join(findings(errors, ratios)),
         ),
         encoding="utf-8",
     )
 
 
-def criterion_errors(whole: Array, projected: Array) -> tuple[list[str], dict[int, Array]]:
-    """The table of errors, and the errors by dim."""
+def criterion_errors(full: Array, projected: Array) -> tuple[list[str], dict[int, Array]]:
+    """Compute relative errors of the criterion; return their table, and the errors by dim."""
     pairs = np.argwhere(np.broadcast_to(np.triu(np.ones((K, K)), 1), (N, K, K)))
     pairs = np.random.default_rng(0).permutation(pairs)
     cases = [*itertools.product(LABELS, (1.0, 4.0))]
 
     def criteria(features: Array) -> Array:
-        pool = Pool(scaled(features, MASK))
+        pool = Pool(rescale(features, MASK))
         covariance, unit = policy_covariance(pool), np.eye(pool.dim)
-        found = [label_information(pool, pairs[:n]) + ridge * unit for n, ridge in cases]
-        return np.array([trace_criterion(covariance, precision) for precision in found])
+        precisions = [label_information(pool, pairs[:n]) + ridge * unit for n, ridge in cases]
+        return np.array([trace_criterion(covariance, precision) for precision in precisions])
 
-    true, pool = criteria(whole), Pool(scaled(whole, MASK))
+    exact, pool = criteria(full), Pool(rescale(full, MASK))
     values = {n: np.linalg.eigvalsh(label_information(pool, pairs[:n])) for n in LABELS}
-    known = [float((values[n] / (values[n] + ridge)).sum()) for n, ridge in cases]
-    found = {dim: criteria(projected[:, :, :dim]) / true - 1 for dim in DIMS}
+    effective = [float((values[n] / (values[n] + ridge)).sum()) for n, ridge in cases]
+    errors = {dim: criteria(projected[:, :, :dim]) / exact - 1 for dim in DIMS}
     head = [f"{n} labels, λ = {ridge:g}" for n, ridge in cases]
-    rows = {"d_e": [f"{d:.0f}" for d in known]}
-    rows |= {f"dim {dim}": [f"{100 * e:+.1f} %" for e in found[dim]] for dim in DIMS}
+    rows = {"d_e": [f"{d:.0f}" for d in effective]}
+    rows |= {f"dim {dim}": [f"{100 * e:+.1f} %" for e in errors[dim]] for dim in DIMS}
     return [
         f"| | {' | '.join(head)} |",
         "|---|" + "---|" * len(head),
         *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
-    ], found
+    ], errors
 
 
 def design_ratios(
-    reference: Checkpoint, texts: Tokens, whole: Array, projected: Array
+    reference: Checkpoint, texts: Tokens, full: Array, projected: Array
 ) -> dict[str, list[float]]:
-    """What designs that saw each kind of features reach, by number of labels."""
-    kinds = {f"scores, {dim}": scaled(projected[:, :, :dim], MASK) for dim in DIMS[:4]}
+    """Compute the criterion of optimal designs over that of random pairs, by their features."""
+    kinds = {f"scores, {dim}": rescale(projected[:, :, :dim], MASK) for dim in DIMS[:4]}
     for pooling in ("mean", "last"):
         hidden = hidden_features(reference, texts, pooling).astype(np.float64)
-        kinds[f"hidden states, {pooling}"] = standardised(hidden, MASK)
-    pool = Pool(scaled(whole, MASK))
+        kinds[f"hidden states, {pooling}"] = standardise(hidden, MASK)
+    pool = Pool(rescale(full, MASK))
     covariance, unit, random = policy_covariance(pool), np.eye(pool.dim), uniform_information(pool)
     ratios: dict[str, list[float]] = {}
     for kind, features in kinds.items():
@@ -130,8 +130,8 @@ def design_ratios(
     return ratios
 
 
-def plain_features(reference: Checkpoint, texts: Tokens) -> Array:
-    """Features whose inner products are those of the whole, centred scores, ``(N, K, N K)``."""
+def full_features(reference: Checkpoint, texts: Tokens) -> Array:
+    """Compute features with the inner products of the full, centred scores, ``(N, K, N K)``."""
     import torch
 
     weights = list(reference.model.parameters())
@@ -147,11 +147,11 @@ def plain_features(reference: Checkpoint, texts: Tokens) -> Array:
     flat = scores.flatten(0, 1)
     values, vectors = np.linalg.eigh((flat @ flat.T).double().numpy())
     features = vectors * np.sqrt(np.maximum(values, 0))
-    return centred(features.reshape(N, K, -1), MASK)
+    return centre(features.reshape(N, K, -1), MASK)
 
 
 def table(head: str, ratios: dict[str, list[float]]) -> Iterator[str]:
-    """A table of numbers by labels."""
+    """Yield the lines of a table of ratios by number of labels."""
     yield f"| {head} | {' | '.join(f'{n} labels' for n in LABELS)} |"
     yield "|---|" + "---|" * len(LABELS)
     for name, values in ratios.items():
@@ -159,7 +159,7 @@ def table(head: str, ratios: dict[str, list[float]]) -> Iterator[str]:
 
 
 def findings(errors: dict[int, Array], ratios: dict[str, list[float]]) -> Iterator[str]:
-    """Which dim is enough for what."""
+    """Describe the errors of each dim, and the ratios of each kind of features."""
     for dim in DIMS:
         within = int((np.abs(errors[dim]) < 0.05).sum())
         yield f"- dim {dim}: within 5 % in {within} of {len(errors[dim])} cases."

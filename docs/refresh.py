@@ -1,9 +1,8 @@
-"""Give the commands that a page shows, and write down what they print: python docs/refresh.py PAGE.
+"""Run the commands that a page quotes, and update their output: python docs/refresh.py PAGE.
 
-In the page's console blocks, lines that begin with "$ " are commands; what stands below each is
-what it printed. They are given one after the other in a folder of their own, in which `examples/`
-is this repository's. What stands between <!-- $ COMMAND --> and <!-- end --> is Markdown that the
-command printed.
+In the page's console blocks, lines that begin with "$ " are commands, followed by their output.
+They are run in order in a temporary folder, in which `examples/` is a link to this repository's.
+Text between <!-- $ COMMAND --> and <!-- end --> is Markdown that the command printed.
 """
 
 import os
@@ -22,11 +21,11 @@ BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
 
 
 def refreshed(page: str, folder: Path) -> str:
-    """The page with what its commands print now.
+    """Return the page with the current output of its commands.
 
     Args:
-        page: the page's text.
-        folder: an empty folder to work in.
+        page: text of the page.
+        folder: an empty folder to run the commands in.
 
     Raises:
         RuntimeError: If a command fails.
@@ -45,7 +44,7 @@ def refreshed(page: str, folder: Path) -> str:
 
 
 def output(command: str, folder: Path) -> str:
-    """What a command prints."""
+    """Run a command and return its output."""
     name, *arguments = shlex.split(command)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
@@ -69,9 +68,9 @@ def main() -> None:
         text = refreshed(path.read_text(encoding="utf-8"), Path(folder))
         path.write_text(text, encoding="utf-8")
         for figure in Path(folder).glob("*.svg"):
-            kept = path.parent / "figures" / f"{path.stem}-{figure.name}"
-            if kept.name in text:
-                kept.write_bytes(figure.read_bytes())
+            target = path.parent / "figures" / f"{path.stem}-{figure.name}"
+            if target.name in text:
+                target.write_bytes(figure.read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Play every design on every world, and write docs/results.md: python docs/results.py.
 
-Cells go to runs/all-designs; those that are there are not played again. AlpacaEval57 is left out
-where its pool is not in place, see `pairbench data`.
+Cells are stored in runs/all-designs and not played again. AlpacaEval57 is left out unless its data
+is installed, see `pairbench data`.
 """
 
 import sys
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pairbench import Report, load_board, load_report, run
-from pairbench.catalogue import FAMILIES
-from pairbench.figures import family_map, savings_chart
-from pairbench.registry import describe_design
-from pairbench.report import Row, Section, savings_text
+from pairbench.design.registry import describe_design
+from pairbench.reports.figures import family_map, savings_chart
+from pairbench.reports.report import Section
+from pairbench.spec.catalogue import FAMILIES
+from pairbench.stats.text import savings_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = "all-designs"
@@ -61,38 +62,38 @@ mean over all worlds).
 
 
 def main() -> None:
-    """Play what is missing, and write the page and its figures."""
+    """Play missing cells, and write the page and its figures."""
     folder = ROOT / "runs" / BOARD
-    run(load_board(BOARD).run_spec(), folder, on_progress=progress)
+    run(load_board(BOARD).run_spec(), folder, on_progress=print_progress)
     report = load_report(folder)
     families = families_of(report)
     figures = ROOT / "docs" / "figures"
     savings_chart(report, families, figures)
     family_map(report, families, figures)
     page = ROOT / "docs" / "results.md"
-    page.write_text(written(report, families), encoding="utf-8")
+    page.write_text(render(report, families), encoding="utf-8")
 
 
-def progress(done: int, total: int) -> None:
-    """Say how far a run is."""
+def print_progress(done: int, total: int) -> None:
+    """Print the progress of a run."""
     sys.stderr.write(f"{done:,} of {total:,} cells\n")
 
 
 def families_of(report: Report) -> dict[str, str]:
-    """Each design's family, in the order of the families."""
+    """Return the family of each design, in the order of the families."""
     designs = {row.design for section in report.sections for row in section.rows}
-    found = {design: describe_design(design)["family"] for design in sorted(designs)}
-    return dict(sorted(found.items(), key=lambda item: list(FAMILIES).index(item[1])))
+    families = {design: describe_design(design)["family"] for design in sorted(designs)}
+    return dict(sorted(families.items(), key=lambda item: list(FAMILIES).index(item[1])))
 
 
-def written(report: Report, families: dict[str, str]) -> str:
-    """The page."""
+def render(report: Report, families: dict[str, str]) -> str:
+    """Render the page."""
     rows = [(section, row) for section in report.sections for row in section.rows]
     curves = [[p for p in row.curve if p.budget <= row.budget and p.ratio] for _, row in rows]
-    sides = [(side(points[0].ratio), side(points[-1].ratio)) for points in curves if points]
+    signs = [(sign(points[0].ratio), sign(points[-1].ratio)) for points in curves if points]
     reference = report.reference
     ranked = [name for name in families if families[name] != "control" and name != reference]
-    worse = {row.design for _, row in rows if side(row.ratio) > 0}
+    worse = {row.design for _, row in rows if sign(row.ratio) > 0}
     safe = [f"`{name}`" for name in ranked if name not in worse]
     never = f"Worse than `{reference}` beyond doubt on no world, after {rows[0][1].budget} labels: "
     return HEAD.format(
@@ -104,40 +105,40 @@ def written(report: Report, families: dict[str, str]) -> str:
         budget=rows[0][1].budget,
         first=rows[0][1].curve[0].budget,
         reversals="\n".join(reversals(report, ranked)),
-        flips=sum(before * after < 0 for before, after in sides),
+        flips=sum(before * after < 0 for before, after in signs),
         pairs=len(rows) - len(report.sections),
         never=f"{never}{', '.join(safe) or 'none'}.",
         tables="\n\n".join("\n".join(lines) for lines in tables(report, families)),
     )
 
 
-def side(ratio: object) -> int:
-    """−1 where a gap is beyond doubt less than the reference's, 1 where it is more, else 0."""
+def sign(ratio: object) -> int:
+    """Return −1 if a gap is significantly below the reference's, 1 if above, else 0."""
     low, high = getattr(ratio, "low", 0), getattr(ratio, "high", 2)
     return int(low > 1) - int(high < 1)
 
 
 def reversals(report: Report, designs: list[str]) -> Iterator[str]:
-    """A table of the designs that are better in one world and worse in another."""
+    """Yield the lines of a table of designs that are better in one world and worse in another."""
     ratio = f"gap over {report.reference}'s"
     yield f"| design | best on | {ratio} | worst on | {ratio} |"
     yield "|---|---|---|---|---|"
-    found = []
+    candidates = []
     for design in designs:
-        played = [
+        ratios = [
             (row.ratio, short(section)) for section in report.sections
             for row in section.rows if row.design == design and row.ratio
         ]  # fmt: skip
-        best = min(played, key=lambda pair: pair[0].value)
-        worst = max(played, key=lambda pair: pair[0].value)
+        best = min(ratios, key=lambda pair: pair[0].value)
+        worst = max(ratios, key=lambda pair: pair[0].value)
         if best[0].high < 1 and worst[0].low > 1:
-            found.append((worst[0].value / best[0].value, design, best, worst))
-    for _, design, (less, here), (more, there) in sorted(found, reverse=True):
-        yield f"| {design} | {here} | {less.value:.2f} | {there} | {more.value:.2f} |"
+            candidates.append((worst[0].value / best[0].value, design, best, worst))
+    for _, design, (low, best_on), (high, worst_on) in sorted(candidates, reverse=True):
+        yield f"| {design} | {best_on} | {low.value:.2f} | {worst_on} | {high.value:.2f} |"
 
 
 def tables(report: Report, families: dict[str, str]) -> Iterator[list[str]]:
-    """A table of savings for each family."""
+    """Yield the lines of a table of savings for each family."""
     heads = [short(section) for section in report.sections]
     for family in dict.fromkeys(families.values()):
         lines = [
@@ -147,7 +148,7 @@ def tables(report: Report, families: dict[str, str]) -> Iterator[list[str]]:
             "|---|" + "---|" * (len(heads) + 1),
         ]
         for design in (name for name in families if families[name] == family):
-            rows = [row_of(section, design) for section in report.sections]
+            rows = [section.find_row(design) for section in report.sections]
             cells = [savings_text(row.savings) if row else "failed" for row in rows]
             seconds = [row.selection_seconds for row in rows if row]
             lines.append(
@@ -156,13 +157,8 @@ def tables(report: Report, families: dict[str, str]) -> Iterator[list[str]]:
         yield lines
 
 
-def row_of(section: Section, design: str) -> Row | None:
-    """The design's row, None where no episode could be played."""
-    return next((row for row in section.rows if row.design == design), None)
-
-
 def short(section: Section) -> str:
-    """The environment's name without namespace and version."""
+    """Return the environment's name without namespace and version."""
     return section.environment.removeprefix("pairbench/").replace("-v1", "")
 
 

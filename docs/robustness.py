@@ -1,18 +1,18 @@
-"""Let other annotators answer the same designs, and write the page: python docs/robustness.py.
+"""Play the same designs with other annotators, and write the page: python docs/robustness.py.
 
-The page is docs/robustness.md. Cells go to runs/robustness; those that are there are not played
-again.
+The page is docs/robustness.md. Cells are stored in runs/robustness and not played again.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pairbench import Report, load_board, load_report, make_env, run
-from pairbench.report import Row, Section, savings_text
+from pairbench.reports.report import Row, Section
+from pairbench.stats.text import savings_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = "robustness"
-WIDE = 4  # annotators in a table
+COLUMNS = 4  # annotators per table
 
 HEAD = """# Which designs stand which annotators
 
@@ -65,7 +65,7 @@ For each design, beyond doubt at {budget} labels:
 
 
 def main() -> None:
-    """Play what is missing, and write the page."""
+    """Play missing cells, and write the page."""
     folder = ROOT / "runs" / BOARD
     board = load_board(BOARD)
     run(board.run_spec(), folder)
@@ -73,18 +73,18 @@ def main() -> None:
     order = [annotator(e.spec) for e in board.environments]
     sections = sorted(report.sections, key=lambda s: order.index(annotator(s.environment)))
     page = ROOT / "docs" / f"{BOARD}.md"
-    page.write_text(written(report, sections), encoding="utf-8")
+    page.write_text(render(report, sections), encoding="utf-8")
 
 
 def annotator(environment: str) -> str:
-    """The annotator of an environment, the world's own by its name."""
+    """Return the annotator of an environment, by default Bradley–Terry."""
     return make_env(environment).annotator or "bradley-terry"
 
 
-def written(report: Report, sections: Sequence[Section]) -> str:
-    """The page."""
+def render(report: Report, sections: Sequence[Section]) -> str:
+    """Render the page."""
     row = sections[0].rows[0]
-    chunks = [sections[k : k + WIDE] for k in range(0, len(sections), WIDE)]
+    chunks = [sections[k : k + COLUMNS] for k in range(0, len(sections), COLUMNS)]
     return (
         HEAD.format(
             board=BOARD,
@@ -103,7 +103,7 @@ def written(report: Report, sections: Sequence[Section]) -> str:
 
 
 def savings(report: Report, sections: Sequence[Section]) -> Iterator[str]:
-    """A table of the designs' label savings with some annotators."""
+    """Yield the lines of a table of label savings by design and annotator."""
     yield f"| design | {' | '.join(code(s) for s in sections)} |"
     yield "|---|" + "---|" * len(sections)
     for design in sorted(row.design for row in sections[0].rows):
@@ -113,43 +113,50 @@ def savings(report: Report, sections: Sequence[Section]) -> Iterator[str]:
 
 
 def costs(report: Report, sections: Sequence[Section]) -> Iterator[str]:
-    """A table of the reference's gap, and of the best design's, by annotator."""
+    """Yield the lines of a table of the reference's and the best design's gap by annotator."""
     reference = report.reference
     plain = row_of(sections[0], reference).gap.value
     yield f"| annotator | `{reference}`'s gap | over Bradley–Terry's | best design | its gap |"
     yield "|---|---|---|---|---|"
     for section in sections:
-        own = row_of(section, reference).gap
+        gap = row_of(section, reference).gap
         best = min(section.rows, key=lambda row: row.gap.value)
         yield (
-            f"| {code(section)} | {own.value:.3f} ({own.low:.3f} to {own.high:.3f}) | "
-            f"{own.value / plain:.1f} | {best.design} | {best.gap.value:.3f} |"
+            f"| {code(section)} | {gap.value:.3f} ({gap.low:.3f} to {gap.high:.3f}) | "
+            f"{gap.value / plain:.1f} | {best.design} | {best.gap.value:.3f} |"
         )
 
 
 def breaks(report: Report, sections: Sequence[Section]) -> Iterator[str]:
-    """For each design, where it is beyond doubt worse than the reference, and where better."""
+    """Yield, for each design, the annotators with which it is significantly worse or better."""
     for design in sorted(row.design for row in sections[0].rows):
         if design == report.reference:
             continue
         ratios = [(row_of(s, design).ratio, code(s)) for s in sections]
         worse = sorted(((r.value, name) for r, name in ratios if r and r.low > 1), reverse=True)
         better = sum(1 for r, _ in ratios if r and r.high < 1)
-        told = ", ".join(f"{name} ({value:.2f})" for value, name in worse)
+        names = ", ".join(f"{name} ({value:.2f})" for value, name in worse)
         yield (
             f"- **{design}**: better than `{report.reference}` beyond doubt with {better} of "
             f"{len(sections)} annotators; "
-            + (f"worse, by the ratio of gaps, with {told}." if worse else "worse with none.")
+            + (f"worse, by the ratio of gaps, with {names}." if worse else "worse with none.")
         )
 
 
 def row_of(section: Section, design: str) -> Row:
-    """The design's row."""
-    return next(row for row in section.rows if row.design == design)
+    """Return the row of a design that has one.
+
+    Raises:
+        LookupError: If it has none.
+    """
+    row = section.find_row(design)
+    if row is None:
+        raise LookupError(f"{design} has no successful cell on {section.environment}.")
+    return row
 
 
 def code(section: Section) -> str:
-    """The annotator as code in a table."""
+    """Return the annotator as code in a table."""
     return f"`{annotator(section.environment)}`".replace("|", "\\|")
 
 

@@ -1,6 +1,6 @@
 """Play designs on a transformer whose gap is exact, and write the page: python docs/tiny_lm.py.
 
-The page is docs/tiny-lm.md. Cells go to runs/tiny-lm; those that are there are not played again.
+The page is docs/tiny-lm.md. Cells are stored in runs/tiny-lm and not played again.
 """
 
 import sys
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pairbench import Report, load_board, load_report, make_env, run
-from pairbench.report import Row, Section, savings_text
+from pairbench.reports.report import Row, Section
+from pairbench.stats.text import savings_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = "tiny-lm"
@@ -60,25 +61,25 @@ TITLES = {"scores": "Score vectors", "mean": "Hidden states"}
 
 
 def main() -> None:
-    """Play what is missing, and write the page."""
+    """Play missing cells, and write the page."""
     folder = ROOT / "runs" / BOARD
-    run(load_board(BOARD).run_spec(), folder, time_limit=600, on_progress=progress)
+    run(load_board(BOARD).run_spec(), folder, time_limit=600, on_progress=print_progress)
     page = ROOT / "docs" / "tiny-lm.md"
-    page.write_text(written(load_report(folder)), encoding="utf-8")
+    page.write_text(render(load_report(folder)), encoding="utf-8")
 
 
-def progress(done: int, total: int) -> None:
-    """Say how far a run is."""
+def print_progress(done: int, total: int) -> None:
+    """Print the progress of a run."""
     sys.stderr.write(f"{done:,} of {total:,} cells\n")
 
 
 def features(section: Section) -> str:
-    """What designs see in an environment."""
+    """Return the kind of features that designs see in an environment."""
     return str(getattr(make_env(section.environment), "features"))  # noqa: B009 - not of all
 
 
-def written(report: Report) -> str:
-    """The page."""
+def render(report: Report) -> str:
+    """Render the page."""
     sections = sorted(report.sections, key=lambda s: [*FEATURES].index(features(s)))
     row = sections[0].rows[0]
     return HEAD.format(
@@ -94,9 +95,8 @@ def written(report: Report) -> str:
 
 
 def table(section: Section) -> Iterator[str]:
-    """The designs' gaps at each budget, best last gap first."""
-    budget = section.rows[0].budget
-    marks = [point.budget for point in section.rows[0].curve if point.budget <= budget]
+    """Yield the lines of a table of gaps by design and budget, best final gap first."""
+    budgets = section.rows[0].reported_budgets
     yield f"## {TITLES[features(section)]}"
     yield ""
     yield (
@@ -104,33 +104,33 @@ def table(section: Section) -> Iterator[str]:
         f"without noise, training reaches {section.floor:.3f}, the floor."
     )
     yield ""
-    yield f"| design | {' | '.join(f'{mark} labels' for mark in marks)} | labels saved |"
-    yield "|---|" + "---|" * (len(marks) + 1)
+    yield f"| design | {' | '.join(f'{budget} labels' for budget in budgets)} | labels saved |"
+    yield "|---|" + "---|" * (len(budgets) + 1)
     for row in section.rows:
         gaps = {point.budget: point.gap for point in row.curve}
-        cells = [f"{gaps[m].value:.3f} ({gaps[m].low:.3f} to {gaps[m].high:.3f})" for m in marks]
+        cells = [f"{gaps[b].value:.3f} ({gaps[b].low:.3f} to {gaps[b].high:.3f})" for b in budgets]
         yield f"| {row.design} | {' | '.join(cells)} | {savings_text(row.savings)} |"
 
 
 def findings(report: Report, sections: list[Section]) -> Iterator[str]:
-    """Which designs are better or worse than the reference beyond doubt, at which budgets."""
+    """Yield the designs that are significantly better or worse than the reference, by budget."""
     for section in sections:
         for better, word in ((True, "better"), (False, "worse")):
-            told = [t for row in section.rows if (t := beyond_doubt(row, better))]
-            which = "; ".join(told) if told else "none, at any budget"
-            yield f"- {TITLES[features(section)]}, {word} than `{report.reference}`: {which}."
+            texts = filter(None, (significant_ratios(row, better) for row in section.rows))
+            designs = "; ".join(texts) or "none, at any budget"
+            yield f"- {TITLES[features(section)]}, {word} than `{report.reference}`: {designs}."
 
 
-def beyond_doubt(row: Row, better: bool) -> str:
-    """The budgets at which the interval of the ratio of gaps leaves out 1, with the ratios."""
-    found = [
+def significant_ratios(row: Row, better: bool) -> str:
+    """Format the ratios of gaps whose interval excludes 1, with their budgets."""
+    ratios = [
         f"{point.ratio.value:.2f} at {point.budget}"
         for point in row.curve
         if point.ratio is not None
         and point.budget <= row.budget
         and (point.ratio.high < 1 if better else point.ratio.low > 1)
     ]
-    return f"`{row.design}` ({', '.join(found)})" if found else ""
+    return f"`{row.design}` ({', '.join(ratios)})" if ratios else ""
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from pairbench import World, register_env
-from pairbench.data import Arrays, Dataset, load, register_dataset
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, centred
-from pairbench.recorded_pools import RecordedPool, check_arrays, split_prompts, text_arrays
+from pairbench.pool.features import STYLE_NAMES, centre
+from pairbench.worlds.data import Arrays, Dataset, load_arrays, register_dataset
+from pairbench.worlds.recorded_pools import RecordedPool, check_arrays, split_prompts, text_arrays
 
 NAME = "alpaca-eval"
 BASELINE = "gpt4_1106_preview"
@@ -46,32 +46,32 @@ MODELS = """
 @register_env("pairbench/AlpacaEval57-v1")
 @dataclass(frozen=True)
 class AlpacaEval57(RecordedPool):
-    """Which pairs of real completions to compare, with 57 models' answers to each instruction.
+    """Choice among pairs of real completions, the answers of 57 models to each instruction.
 
-    **What this diagnoses.** Behaviour on features and rewards that nobody made up: near-duplicates,
-    outliers, rewards that the features explain only in part (the score reports the floor), and far
-    more pairs than labels.
+    **What this diagnoses.** Behaviour on real features and rewards: near-duplicates, outliers,
+    rewards that the features explain only in part (the score reports the floor), and far more pairs
+    than labels.
 
-    **Known optimum.** The optimal policy is exact; the best design is not known, since the reward
-    is not linear in the features.
+    **Known optimum.** The optimal policy is exact; the best design is unknown, since the reward is
+    not linear in the features.
 
     **Pool.** Features are 20 of style and 64 of words (LSA), centred within each prompt, scaled to
     equal variance on the training prompts, and to E‖φ‖² = 1 in all, so that a ridge of λ says that
     rewards have variance 1/λ a priori; the reference policy is uniform over the models.
     Prompts are split 600/205 by the seed, in proportion over the five sources of instructions.
-    Labels are derived, see the module. Lengths are characters / 4.
+    Labels are derived, see the module docstring. Lengths are characters / 4.
 
     **Arguments.**
 
-    - ``temperature``: T, of the labels and the reward. 1.6 fits how two annotations of the same
-      completions agree; 4 to 8 give the 63 to 72 % agreement that people have with one another.
-    - ``residual``: take out of the reward what log length explains within prompts, by least squares
-      on the training prompts: a harder target.
+    - ``temperature``: T, of the labels and the reward. 1.6 fits the agreement of two annotations of
+      the same completions; 4 to 8 give the 63 to 72 % agreement of people with one another.
+    - ``residual``: subtract from the reward what log length explains within prompts, by least
+      squares on the training prompts: a harder target.
     - ``beta``: β, reward units per nat.
     - ``ridge``: λ of the fit.
-    - ``trainer``: what turns labels into a policy: ``"dpo"``, or one for flipped labels, for ties,
-      with a squared loss or with optimism, see :func:`pairbench.make_trainer`. Predictions and the
-      design efficiency are of ``"dpo"``.
+    - ``trainer``: how labels are turned into a policy: ``"dpo"``, or a trainer for flipped labels,
+      for ties, with a squared loss or with optimism, see :func:`pairbench.make_trainer`.
+      Predictions and the design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
@@ -87,50 +87,51 @@ class AlpacaEval57(RecordedPool):
 
     def world(self, seed: int) -> World:
         """Split the prompts, scale the features, and divide the log-odds by T."""
-        data = load(NAME)
+        data = load_arrays(NAME)
         split = split_prompts(data["dataset"], 600 / 805, np.random.default_rng(seed))
         mask, train = data["mask"], split[0]
         reward = np.where(mask, data["logit"], 0.0).astype(np.float64)
         if self.residual:
-            length, logit = centred(np.log1p(data["n_chars"]), mask), centred(reward, mask)
+            length, logit = centre(np.log1p(data["n_chars"]), mask), centre(reward, mask)
             slope = np.sum((length * logit)[train]) / np.sum(length[train] ** 2)
             reward = reward - slope * length
-        return self.scored_world(data, reward / self.temperature, split, seed)
+        return self.build_world(data, reward / self.temperature, split, seed)
 
 
 def _build(folder: Path) -> Arrays:
     """Read ``results/*/model_outputs.json`` and the annotations beside them."""
     results = folder / "results"
-    absent = [m for m in MODELS if not (results / m / "model_outputs.json").is_file()]
-    if absent:
+    missing = [m for m in MODELS if not (results / m / "model_outputs.json").is_file()]
+    if missing:
         raise InvalidData(
-            f"{results} holds no model_outputs.json of {len(absent)} of the {len(MODELS)} models: "
-            f"{', '.join(absent[:3])}{', …' if len(absent) > 3 else ''}. PATH must be a clone of "
+            f"{results} holds no model_outputs.json of {len(missing)} of the {len(MODELS)} models: "
+            f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}. PATH must be a clone of "
             "github.com/tatsu-lab/alpaca_eval."
         )
     prompts = _records(results / BASELINE / "model_outputs.json")
-    place = {key: i for i, (key, _) in enumerate(_keyed(prompts))}
+    index = {key: i for i, (key, _) in enumerate(_keyed(prompts))}
     shape = (len(prompts), len(MODELS))
     logit, texts = np.full(shape, np.nan), np.full(shape, "", dtype=object)
     mask = np.zeros(shape, dtype=np.bool_)
     for j, model in enumerate(MODELS):
-        given = np.zeros(len(prompts), dtype=np.bool_)
+        has_output = np.zeros(len(prompts), dtype=np.bool_)
         for key, record in _keyed(_records(results / model / "model_outputs.json")):
-            if key in place:
-                texts[place[key], j], given[place[key]] = record.get("output") or "", True
+            if key in index:
+                texts[index[key], j] = record.get("output") or ""
+                has_output[index[key]] = True
         if model == BASELINE:
             logit[:, j] = 0.0
         else:
             for key, record in _keyed(_records(results / model / ANNOTATOR / "annotations.json")):
-                if key in place and (preference := record.get("preference")) is not None:
+                if key in index and (preference := record.get("preference")) is not None:
                     if not isinstance(preference, int | float) or not 1 <= preference <= 2:
                         raise InvalidData(
                             f"{model}: a preference is a number from 1 to 2, got {preference!r}."
                         )
-                    # The annotator's probability is kept to 1e-10; beyond 1e-9 it is rounding.
+                    # The annotator's probability is stored to 1e-10; beyond 1e-9 it is rounding.
                     p = np.clip(preference - 1, 1e-9, 1 - 1e-9)
-                    logit[place[key], j] = np.log(p) - np.log1p(-p)
-        mask[:, j] = given & np.isfinite(logit[:, j])
+                    logit[index[key], j] = np.log(p) - np.log1p(-p)
+        mask[:, j] = has_output & np.isfinite(logit[:, j])
     return {
         "models": np.array(MODELS),
         "prompts": np.array([str(i) for i in range(len(prompts))]),
@@ -142,6 +143,7 @@ def _build(folder: Path) -> Arrays:
 
 
 def _records(file: Path) -> list[dict[str, Any]]:
+    """Read a JSON list of records with an instruction."""
     try:
         records = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -156,12 +158,12 @@ def _records(file: Path) -> list[dict[str, Any]]:
 def _keyed(
     records: list[dict[str, Any]],
 ) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-    """Each record under its instruction, counted, since an instruction may come twice."""
-    seen: dict[str, int] = {}
+    """Yield records with a key, the instruction and its occurrence, as some occur twice."""
+    occurrence: dict[str, int] = {}
     for record in records:
         instruction = str(record["instruction"])
-        seen[instruction] = seen.get(instruction, -1) + 1
-        yield (instruction, seen[instruction]), record
+        occurrence[instruction] = occurrence.get(instruction, -1) + 1
+        yield (instruction, occurrence[instruction]), record
 
 
 register_dataset(

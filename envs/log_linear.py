@@ -1,14 +1,16 @@
-"""Synthetic worlds in which everything is known, for the log-linear policy.
+"""Synthetic worlds with a known optimum, for the log-linear policy.
 
 A world has N prompts with K completions each, features φ in d dimensions, a reward r* = φᵀθ* (plus,
 if asked for, a term outside the features), a reference policy over the pool, and Bradley–Terry
-labels. DPO is solved exactly, and the suboptimality gap is exact, so what is measured is the choice
-of pairs and nothing else.
+labels. DPO is solved exactly, and the suboptimality gap is exact, so only the choice of pairs is
+measured.
 
-``pairbench/LogLinear-v1`` has all the knobs; the other ids are presets, each turning one of them.
+``pairbench/LogLinear-v1`` has all parameters; the other ids are presets, each of which changes one
+mechanism.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,8 @@ from pairbench import (
     make_trainer,
     register_env,
 )
-from pairbench.world import ADDED
+from pairbench.training import Trainer
+from pairbench.worlds.environment import ADDED_AFTER_PUBLICATION
 
 Array = NDArray[np.float64]
 
@@ -31,16 +34,16 @@ Array = NDArray[np.float64]
 @register_env("pairbench/LogLinear-v1")
 @dataclass(frozen=True)
 class LogLinear(Environment):
-    """The family with all its parameters; the defaults are those of ``pairbench/Isotropic-v1``.
+    """The whole family of log-linear worlds; its defaults are ``pairbench/Isotropic-v1``.
 
-    **What this diagnoses.** Whatever the parameters make of it; see the presets.
+    **What this diagnoses.** It depends on the parameters; see the presets.
 
     **Known optimum.** The design that minimises tr(C(θ*) Σ_w(θ*)⁻¹); its gap after n labels is that
     trace over 2 β n, for large n.
 
     **Arguments.**
 
-    - ``prompts``, ``held_out_prompts``: how many prompts labels can be bought for, and how many
+    - ``prompts``, ``held_out_prompts``: numbers of prompts that labels can be bought for, and that
       the policy is scored on.
     - ``completions``: K, for each prompt.
     - ``dim``: d, the number of features.
@@ -53,20 +56,20 @@ class LogLinear(Environment):
     - ``misspecification``: the standard deviation of a part of r* that no feature explains, reward
       units.
     - ``missing``: the share of completions, beyond each prompt's first two, that do not exist.
-    - ``score_noise``: where given, the pool to choose from comes with external scores
-      (``pool.scores``), such as a reward model's: r* plus noise of this standard deviation, reward
-      units. Nothing else of the world changes.
-    - ``given``: how many of a prompt's completions are there from the beginning; the others have
-      to be generated. None: all.
-    - ``steps``: how many steps a completion has, for annotators that go by steps
-      (``Truth.steps``). Steps are independent but for their sum, the reward of near-duplicates
-      comes about in nearly the same way, and nothing else of the world changes; 1 is none.
+    - ``score_noise``: if not None, the pool to choose from has external scores (``pool.scores``),
+      such as a reward model's: r* plus noise of this standard deviation, reward units. Nothing
+      else of the world changes.
+    - ``given``: number of a prompt's completions that the pool has initially; the others have to be
+      generated. None: all.
+    - ``steps``: number of steps of a completion, for annotators that judge steps (``Truth.steps``).
+      Rewards of steps are independent given their sum, near-duplicates have nearly the same, and
+      nothing else of the world changes; 1 is none.
     - ``beta``: β, reward units per nat.
     - ``ridge``: λ of the fit. Features have E‖φ‖² = 1, so λ is the inverse of the variance that the
       fit expects of rewards; the default is that of the default ``reward_scale``.
-    - ``trainer``: what turns labels into a policy: ``"dpo"``, or one for flipped labels, for ties,
-      with a squared loss or with optimism, see :func:`pairbench.make_trainer`. The known optimum,
-      predictions and the design efficiency are of ``"dpo"``.
+    - ``trainer``: how labels are turned into a policy: ``"dpo"``, or a trainer for flipped labels,
+      for ties, with a squared loss or with optimism, see :func:`pairbench.make_trainer`. The known
+      optimum, predictions and the design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
@@ -84,11 +87,11 @@ class LogLinear(Environment):
     misspecification: float = 0.0
     missing: float = 0.0
     score_noise: float | None = None
-    given: int | None = field(default=None, metadata=ADDED)
+    given: int | None = field(default=None, metadata=ADDED_AFTER_PUBLICATION)
     beta: float = 1.0
     ridge: float = 0.25
     trainer: str = "dpo"
-    steps: int = field(default=1, kw_only=True, metadata=ADDED)
+    steps: int = field(default=1, kw_only=True, metadata=ADDED_AFTER_PUBLICATION)
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -123,14 +126,23 @@ class LogLinear(Environment):
             )
         if not (np.isfinite(self.beta) and self.beta > 0):
             raise InvalidParameter(f"beta must be positive and finite, got {self.beta}.")
-        make_trainer(self.trainer, self.ridge)  # says so if it cannot be
+        _ = self.policy_trainer  # raises if the spec is invalid
+
+    @cached_property
+    def policy_trainer(self) -> Trainer:
+        """The trainer that turns labels into a policy."""
+        return make_trainer(self.trainer, self.ridge)
+
+    def parts(self) -> tuple[object, ...]:
+        """Return the annotator's stages and the trainer."""
+        return (*super().parts(), self.policy_trainer)
 
     def world(self, seed: int) -> World:
         """Draw θ*, the pool, the held-out pool, the scores' noise and the steps, in this order."""
         rng = np.random.default_rng(seed)
-        # Each cluster has a block of features of its own.
+        # Clusters have disjoint blocks of features.
         block = np.arange(self.dim) * self.clusters // self.dim
-        # E‖φ‖² = 1 for every prompt, so that a ridge of λ says: rewards have variance 1/λ a priori.
+        # E‖φ‖² = 1 for every prompt, so that under a ridge of λ rewards have prior variance 1/λ.
         scale: Array = np.arange(1.0, self.dim + 1) ** (-self.decay / 2)
         scale /= _block_norm(scale, block)
         theta = rng.normal(size=self.dim)
@@ -147,9 +159,9 @@ class LogLinear(Environment):
             held_out=held_out,
             truth=Truth(rewards, held_out_rewards, theta_star, steps),
             oracle=BradleyTerry(rewards, seed),
-            trainer=make_trainer(self.trainer, self.ridge),
+            trainer=self.policy_trainer,
             beta=self.beta,
-            given=None if self.given is None else pool.valid.cumsum(axis=1) <= self.given,
+            initial_mask=None if self.given is None else pool.valid.cumsum(axis=1) <= self.given,
         )
 
     def _pool(
@@ -160,6 +172,7 @@ class LogLinear(Environment):
         theta: Array,
         block: NDArray[np.int64],
     ) -> tuple[Pool, Array, NDArray[np.int64]]:
+        """Draw a pool, its rewards ``(n, K)`` and the order of its completions ``(n, K)``."""
         shape = (n, self.completions)
         phi = rng.normal(size=(*shape, self.dim)) * scale
         if self.clusters > 1:
@@ -168,18 +181,18 @@ class LogLinear(Environment):
             phi *= (block == cluster[:, None])[:, None, :]
         order = np.tile(np.arange(self.completions), (n, 1))
         if self._copies > 1:
-            # Which completions are the copies is not to be read off their position.
+            # In random order, so that the position does not reveal the copies.
             order = rng.permuted(order, axis=1)
             phi = self._copied(phi, order)
         log_ref = self.sharpness * rng.normal(size=shape)
-        outside = self.misspecification * rng.normal(size=shape)
+        residual = self.misspecification * rng.normal(size=shape)
         valid = (rng.random(shape) >= self.missing) | (np.arange(self.completions) < 2)
         lengths = rng.integers(20, 200, size=shape)
         pool = Pool(phi, log_ref=log_ref, lengths=lengths, valid=valid)
-        return pool, np.where(valid, pool.phi @ theta + outside, 0.0), order
+        return pool, np.where(valid, pool.phi @ theta + residual, 0.0), order
 
     def _steps(self, rng: np.random.Generator, rewards: Array, order: NDArray[np.int64]) -> Array:
-        """Rewards by step, ``(N, K, steps)``: normal ones, given their sum."""
+        """Draw rewards of steps, normal given their sum, ``(N, K, steps)``."""
         deviation = np.hypot(self.reward_scale, self.misspecification) / np.sqrt(self.steps)
         parts: Array = deviation * rng.normal(size=(*rewards.shape, self.steps))
         if self._copies > 1:
@@ -189,11 +202,11 @@ class LogLinear(Environment):
 
     @property
     def _copies(self) -> int:
-        """How many completions of each prompt are nearly the same."""
+        """Number of nearly equal completions of each prompt."""
         return round(self.duplicates * self.completions)
 
     def _copied(self, values: Array, order: NDArray[np.int64]) -> Array:
-        """Values ``(N, K, m)`` in this order, ``(N, K)``, the copies like the first."""
+        """Make the first values near-copies of one, and reorder all by ``order``, ``(N, K, m)``."""
         copies = self._copies
         values[:, :copies] = values[:, :1] + 0.05 * values[:, :copies]
         copied: Array = np.take_along_axis(values, order[:, :, None], axis=1)
@@ -201,7 +214,7 @@ class LogLinear(Environment):
 
 
 def _block_norm(values: Array, block: NDArray[np.int64]) -> Array:
-    """Each value's Euclidean norm over the block that it belongs to."""
+    """Compute the Euclidean norm of each value's block, ``(d,)``."""
     norm: Array = np.sqrt(np.bincount(block, values**2))[block]
     return norm
 
@@ -211,12 +224,12 @@ def _block_norm(values: Array, block: NDArray[np.int64]) -> Array:
 class Isotropic(LogLinear):
     """Features of equal variance in all directions: the world in which uniform is hardest to beat.
 
-    **What this diagnoses.** Whether a design loses what uniform has for nothing, by following its
-    own estimate (best-versus-worst, smallest gap).
+    **What this diagnoses.** Whether a design does worse than uniform by following its estimate
+    (best-versus-worst, smallest gap).
 
-    **Known optimum.** Without reward, all directions matter alike, and the best design takes long
-    differences: pairs far apart. With the reward known, it takes them across θ*, where
-    labels do not saturate.
+    **Known optimum.** Without reward, all directions matter equally, and the best design takes long
+    differences: pairs far apart. Given the reward, it takes those orthogonal to θ*, where labels do
+    not saturate.
     """
 
 
@@ -226,8 +239,8 @@ class PowerLaw(LogLinear):
     """Features whose variance falls as 1/k, as embeddings' do.
 
     **What this diagnoses.** Whether a design depends on the scale of the features, as distances and
-    similarities do: where one direction has sixteen times the variance of another, it sees little
-    but the first.
+    similarities do: where one direction has sixteen times the variance of another, they depend on
+    little but the first.
 
     **Known optimum.** At θ = 0 and without the ridge, the isotropic world's in rescaled features:
     information in proportion to a direction's variance. Both the trace criterion and log det are
@@ -240,10 +253,10 @@ class PowerLaw(LogLinear):
 @register_env("pairbench/NearDuplicates-v1")
 @dataclass(frozen=True)
 class NearDuplicates(LogLinear):
-    """Three quarters of the completions of each prompt, six of eight, are nearly the same text.
+    """Prompts of which three quarters of the completions, six of eight, are nearly the same text.
 
-    **What this diagnoses.** Whether a design sees that most pairs carry no information: for K = 8,
-    15 of 28 pairs are within the mode, where uniform spends more than half of its labels.
+    **What this diagnoses.** Whether a design detects that most pairs carry no information: for
+    K = 8, 15 of 28 pairs are within the mode, where uniform spends more than half of its labels.
 
     **Known optimum.** No label within the mode; the two completions outside it against it, and
     against each other.
@@ -255,13 +268,13 @@ class NearDuplicates(LogLinear):
 @register_env("pairbench/StrongReward-v1")
 @dataclass(frozen=True)
 class StrongReward(LogLinear):
-    """Rewards so different that most labels are foregone conclusions.
+    """Rewards so different that most labels are nearly certain.
 
-    **What this diagnoses.** Whether a design notices that labels saturate: σ'(Δ) falls as
-    exp(−|Δ|), so the longest differences, optimal at θ = 0, tell nothing. Designs need an estimate
-    of θ* here.
+    **What this diagnoses.** Whether a design accounts for saturation of labels: σ'(Δ) falls as
+    exp(−|Δ|), so the longest differences, optimal at θ = 0, have no information. Designs need an
+    estimate of θ* here.
 
-    **Known optimum.** Pairs of small |Δ| and large distance: across θ*, not along it.
+    **Known optimum.** Pairs of small |Δ| and large distance: orthogonal to θ*, not along it.
     """
 
     reward_scale: float = 6.0
@@ -271,11 +284,11 @@ class StrongReward(LogLinear):
 @register_env("pairbench/SkewedClusters-v1")
 @dataclass(frozen=True)
 class SkewedClusters(LogLinear):
-    """Prompts fall into four clusters of very different sizes, each with features of its own.
+    """Prompts in four clusters of very different sizes with disjoint sets of features.
 
-    **What this diagnoses.** Whether a design weighs prompts by what a label adds, rather than by
-    how many there are: cluster sizes go as 1/c^1.5. Rewards are half as strong as elsewhere, so
-    that saturated labels, which other worlds are about, stay out of it.
+    **What this diagnoses.** Whether a design weighs prompts by the information of a label, rather
+    than by the size of their cluster: cluster sizes fall as 1/c^1.5. Rewards are half as strong as
+    elsewhere, so that labels hardly saturate, which other worlds diagnose.
 
     **Known optimum.** Labels in proportion to the square root of a cluster's share (at θ = 0, from
     minimising Σ ρ_c a/w_c); uniform spends them in proportion to the share itself.
@@ -291,11 +304,11 @@ class SkewedClusters(LogLinear):
 class SharpReference(LogLinear):
     """A reference policy with, on average, nine tenths of its weight on two completions a prompt.
 
-    **What this diagnoses.** Whether a design knows where the policy can go at all: rewards of
-    completions that neither π_ref nor π* ever gives need not be known.
+    **What this diagnoses.** Whether a design uses the reference policy: rewards of completions to
+    which both π_ref and π* give no weight do not matter.
 
     **Known optimum.** C(θ*) is small and of uneven spectrum; the best design learns the directions
-    that separate each prompt's few likely completions, from whatever pairs show them best.
+    that separate each prompt's few likely completions, from the pairs most informative about them.
     """
 
     sharpness: float = 4.0
@@ -304,14 +317,14 @@ class SharpReference(LogLinear):
 @register_env("pairbench/Misspecified-v1")
 @dataclass(frozen=True)
 class Misspecified(LogLinear):
-    """A fifth of the reward's variance cannot be explained by the features.
+    """A reward of which a fifth of the variance is not explained by the features.
 
-    **What this diagnoses.** Designs that trust the model: choosing pairs by it also chooses the
-    residuals, and the fit tends to another θ than the best one. The score reports the floor, the
-    least gap of any log-linear policy, and what lies above it.
+    **What this diagnoses.** Robustness to a misspecified model: a choice of pairs by the model also
+    selects residuals, and the fit converges to another θ than the best one. The score reports the
+    floor, the least gap of any log-linear policy, and the excess over it.
 
     **Known optimum.** None in closed form. Uniform estimates the θ that fits all pairs; a design
-    that concentrates on a few pairs estimates what fits those.
+    that concentrates on a few pairs estimates the θ that fits those.
     """
 
     misspecification: float = 1.0
@@ -323,7 +336,7 @@ class WidePool(LogLinear):
     """Sixty-four completions a prompt and 96 features: at first, fewer labels than unknowns.
 
     **What this diagnoses.** Behaviour where Σ_w is singular without the prior, and whether a design
-    finds the few good ones among 2,016 pairs a prompt.
+    finds the few informative ones among 2,016 pairs a prompt.
 
     **Known optimum.** As in the isotropic world; with 64 completions there are much longer
     differences than uniform's average one, so designs gain more.
@@ -337,15 +350,15 @@ class WidePool(LogLinear):
 @register_env("pairbench/GenerateThenLabel-v1")
 @dataclass(frozen=True)
 class GenerateThenLabel(LogLinear):
-    """Completions have a price, as labels have: each prompt begins with two of sixty-four.
+    """Completions at a price, as labels: each prompt begins with two of sixty-four.
 
-    **What this diagnoses.** Whether a design spends its money well between a larger pool, whose
-    best pairs are more informative, and more labels (Han, Goyal, Ma 2026, introduction). Policies
-    are scored on held-out prompts with all their completions, whatever was generated here.
+    **What this diagnoses.** How well a design divides its money between a larger pool, whose best
+    pairs are more informative, and more labels (Han, Goyal, Ma 2026, introduction). Policies
+    are scored on held-out prompts with all their completions, whatever was generated.
 
-    **Known optimum.** None in closed form. A design at random gains from more completions as long
-    as it would ask the same pairs again without them; one that looks for informative pairs gains
-    as the longest of K(K − 1)/2 differences does, and pays for K. docs/generate-then-label.md has
+    **Known optimum.** None in closed form. A random design gains from more completions as long as
+    it would repeat pairs without them; one that chooses informative pairs gains as the longest of
+    K(K − 1)/2 differences does, and pays for K. docs/generate-then-label.md has
     the best K by price.
     """
 

@@ -1,9 +1,9 @@
 """Human votes on real completions: PandaLM's test set, 863 pairs on 170 instructions.
 
-**Labels are what three people said** of the very pair that is asked, and what nobody was asked
-cannot be. **The reward is an estimate from the same votes**, see :class:`PandaLM`. The pool is not
-part of this project; it is built from a clone of the repository, which is under Apache-2.0. The
-data file holds votes and features, no texts.
+**Labels are the votes of three people** on the very pair that is asked, and only pairs that were
+voted on can be asked. **The reward is an estimate from the same votes**, see :class:`PandaLM`. The
+pool is not part of this project; it is built from a clone of the repository, which is under
+Apache-2.0. The data file holds votes and features, no texts.
 
 Source: Wang et al. 2023, *PandaLM*, arXiv 2306.05087, github.com/WeOpenML/PandaLM,
 data/testset-v1.json.
@@ -18,67 +18,69 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Field
 
-from pairbench import Truth, World, make_trainer, register_env
-from pairbench.annotation.rows import read_rows, validated
-from pairbench.data import Arrays, Dataset, entry, load, register_dataset
+from pairbench import Truth, World, register_env
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, centred
-from pairbench.oracles.recorded import Replay
-from pairbench.oracles.records import Records
-from pairbench.pool import Rows
-from pairbench.recorded_pools import RecordedPool, check_arrays, split_pools, text_arrays
+from pairbench.oracles.pair_votes import PairVotes
+from pairbench.oracles.recorded import RecordedPanel
+from pairbench.pool.features import STYLE_NAMES, centre
+from pairbench.pool.pool import CompletionIndex
+from pairbench.pool.records import iter_records, validate_record
+from pairbench.pool.votes import Votes, check_aggregate
 from pairbench.training.log_linear import fit_theta
-from pairbench.votes import Votes, check_aggregate
-from pairbench.world import masked
+from pairbench.worlds.data import Arrays, Dataset, find_data_file, load_arrays, register_dataset
+from pairbench.worlds.recorded_pools import RecordedPool, check_arrays, split_pools, text_arrays
+from pairbench.worlds.world import mask_rewards
 
 NAME = "pandalm"
 SOURCE = "github.com/WeOpenML/PandaLM"
-SHARE = 0.75  # of the rows that labels can be bought for
+SHARE = 0.75  # share of all rows in the pool that labels can be bought for
 SPREAD = 1.0  # reward units; the standard deviation of rewards that the fit expects
 
 
 @register_env("pairbench/PandaLM-v1")
 @dataclass(frozen=True)
 class PandaLM(RecordedPool):
-    """Which pairs of real completions to ask people about, answered by what people said.
+    """Choice among pairs of real completions, labelled by recorded votes of people.
 
-    **What this diagnoses.** Whether what holds where labels follow a model holds for people's, of
-    whom three voted on each pair, nine times in ten of one mind. Few pairs were compared, most
-    prompts are small, and features explain little: of pairs of unseen instructions, a fit to all
-    others orders 61 % as the majority did; length alone, which is one of the features, 66 %.
+    **What this diagnoses.** Whether results for labels that follow a model carry over to labels of
+    people, three of whom voted on each pair, nine times in ten unanimously. Few pairs were
+    compared, most prompts have few completions, and features explain little: of pairs of held-out
+    instructions, a fit to all others orders 61 % as the majority did; length alone, which is one of
+    the features, 66 %.
 
-    **Known optimum.** None: **the reward is an estimate**, and what a policy scores is how far it
-    is from the best one for that estimate.
+    **Known optimum.** None: **the reward is an estimate**, and the score is the gap to the best
+    policy for that estimate.
 
     **Pool.** Models of about 7 billion parameters answered each instruction; equal answers are one
-    completion. Where that makes two pairs one, the votes that came first count (of 136 such pairs,
-    one was voted on otherwise). Each prompt of the pool is a set of completions that were all
-    compared with one another, so an instruction may come several times, with other completions, and
-    no pair comes twice; see :class:`pairbench.oracles.recorded.Recorded`. Features are 20 of style
-    and 16 of words (LSA), centred within each instruction, scaled to equal variance on the training
+    completion. Where that makes two pairs one, the first votes count (of 136 such pairs, one had
+    different votes). Each prompt of the pool is a set of completions that were all compared with
+    one another, so an instruction may occur several times, with other completions, and no pair
+    occurs twice; see :class:`pairbench.oracles.recorded.Recorded`. Features are 20 of style and 16
+    of words (LSA), centred within each instruction, scaled to equal variance on the training
     instructions, and to E‖φ‖² = 1 in all; the reference policy is uniform. Instructions are drawn
-    by the seed until they make up three quarters of all sets, 366 of 488 (which may leave out some
-    sets of the last), so that all seeds have equally many; the policy is scored on the other
-    instructions, with all their completions. Lengths are characters / 4.
+    by the seed until they make up three quarters of all sets, 366 of 488 (some sets of the last
+    instruction may be left out), so that all seeds have equally many; the policy is scored on the
+    other instructions, with all their completions. Lengths are characters / 4.
 
     **Reward.** Of each instruction, the fit of Bradley and Terry to all votes on it, ties half,
     with a ridge of 1; standardised over all instructions. It agrees with 96 % of the majorities.
     The labels of an instruction are among the votes that its reward was fitted to, so the gap on
-    the pool flatters; the score is of other instructions. Of five instructions the pairs do not
-    connect all completions, and what is said of such parts is that they are equal on average.
+    the pool is optimistic; the score is of other instructions. The pairs of five instructions do
+    not connect all completions, and the mean rewards of unconnected parts are estimated as equal.
 
     **Arguments.**
 
-    - ``aggregate``: the label that three votes come to: ``"majority"``, ½ if there is none, or
-      ``"soft"``, their mean.
-    - ``in_turn``: whether a label is one person's vote: each time that a pair is asked, another's.
+    - ``aggregate``: the label that three votes are combined into: ``"majority"``, ½ if there is
+      none, or ``"soft"``, their mean.
+    - ``in_turn``: whether a label is one person's vote, the next person's whenever the pair is
+      asked again.
     - ``reward_scale``: the standard deviation of the reward within instructions, reward units.
     - ``beta``: β, reward units per nat.
     - ``ridge``: λ of the fit; large because the features explain little.
-    - ``trainer``: what turns labels into a policy, see :func:`pairbench.make_trainer`. Predictions
-      and the design efficiency are of ``"dpo"``.
-    - ``annotator``: as everywhere, somebody else who answers, by the estimated reward; then about
-      these pairs, too.
+    - ``trainer``: how labels are turned into a policy, see :func:`pairbench.make_trainer`.
+      Predictions and the design efficiency are of ``"dpo"``.
+    - ``annotator``: as in every environment, another annotator, which labels the same pairs by the
+      estimated reward.
 
     **Version history.** v1: first.
     """
@@ -96,51 +98,55 @@ class PandaLM(RecordedPool):
         self.check_positive("reward_scale")
         super().__post_init__()
 
+    # Why: docs/decisions/011-pandalm-pools-have-equal-size.md
     def world(self, seed: int) -> World:
-        """Draw the instructions, and make a pool of the pairs that people voted on."""
-        data, (records, rewards) = load(NAME), _human(entry(NAME).sha256)
+        """Draw the instructions, and build a pool of the pairs that people voted on."""
+        data, (records, rewards) = (
+            load_arrays(NAME),
+            _votes_and_rewards(find_data_file(NAME).sha256),
+        )
         rewards = self.reward_scale * rewards
         count = np.bincount(records.rows.prompts, minlength=len(rewards))
         order = np.random.default_rng(seed).permutation(len(rewards))
-        # Any instruction may be the last one, which is never drawn.
+        # The last instruction of the order, whichever it is, is never drawn.
         size = min(round(SHARE * count.sum()), count.sum() - count.max())
-        drawn = order[: np.searchsorted(np.cumsum(count[order]), size) + 1]
-        train, rest = np.sort(drawn), np.setdiff1d(order, drawn)
+        sample = order[: np.searchsorted(np.cumsum(count[order]), size) + 1]
+        train, rest = np.sort(sample), np.setdiff1d(order, sample)
         pool, held_out = split_pools(data, (train, rest))
-        rows = _of(records.rows, drawn, size)
-        pool = pool.rows(rows._replace(prompts=np.searchsorted(train, rows.prompts)))
-        truth = Truth(masked(rows.of(rewards), pool), masked(rewards[rest], held_out))
+        rows = _first_rows(records.rows, sample, size)
+        pool = pool.regroup(rows._replace(prompts=np.searchsorted(train, rows.prompts)))
+        truth = Truth(mask_rewards(rows.take(rewards), pool), mask_rewards(rewards[rest], held_out))
         return World(
             pool=pool,
             held_out=held_out,
             truth=truth,
-            oracle=Replay(records.over(rows), self.in_turn).oracle(self.aggregate),
-            trainer=make_trainer(self.trainer, self.ridge),
+            oracle=RecordedPanel(records.over(rows), self.in_turn).oracle(self.aggregate),
+            trainer=self.policy_trainer,
             beta=self.beta,
         )
 
 
-def _of(rows: Rows, prompts: NDArray[np.int64], size: int) -> Rows:
-    """The first rows of these prompts, in the order in which prompts are given."""
+def _first_rows(rows: CompletionIndex, prompts: NDArray[np.int64], size: int) -> CompletionIndex:
+    """Select the first ``size`` rows of some prompts, in the order of ``prompts``."""
     chosen = np.concatenate([np.flatnonzero(rows.prompts == x) for x in prompts])[:size]
-    return Rows(*(values[chosen] for values in rows))
+    return CompletionIndex(*(values[chosen] for values in rows))
 
 
 @lru_cache(maxsize=1)
-def _human(_digest: str) -> tuple[Records, NDArray[np.float64]]:
-    """The votes of the data file, and the rewards that they were fitted with."""
-    data = load(NAME)
+def _votes_and_rewards(_digest: str) -> tuple[PairVotes, NDArray[np.float64]]:
+    """Load the votes of the data file, and fit the rewards to them; cached by its digest."""
+    data = load_arrays(NAME)
     pairs, answers = data["pairs"].astype(np.int64), data["votes"].astype(np.float64)
     annotators = np.tile(np.arange(answers.shape[1]), (len(pairs), 1))
-    places = tuple(f"pair {k}" for k in range(len(pairs)))
+    sources = tuple(f"pair {k}" for k in range(len(pairs)))
     rewards = fitted_rewards(pairs, answers, data["mask"])
-    return Records(pairs, Votes(annotators, answers), places), rewards
+    return PairVotes(pairs, Votes(annotators, answers), sources), rewards
 
 
 def fitted_rewards(
     pairs: NDArray[np.int64], votes: NDArray[np.float64], mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Bradley and Terry's rewards of each prompt, with a ridge, of standard deviation 1 within.
+    """Fit Bradley–Terry rewards with a ridge, and scale them to standard deviation 1 in prompts.
 
     Args:
         pairs: ``(m, 3)``.
@@ -148,20 +154,21 @@ def fitted_rewards(
         mask: which completions there are, ``(N, K)``.
 
     Returns:
-        ``(N, K)``, of mean 0 in each prompt, and 0 where there is no completion.
+        Rewards, ``(N, K)``, of mean 0 in each prompt, and 0 where there is no completion.
     """
     rewards = np.zeros(mask.shape)
     for x in np.unique(pairs[:, 0]):
-        own = pairs[:, 0] == x
-        _, first, second = np.repeat(pairs[own], votes.shape[1], axis=0).T
+        of_prompt = pairs[:, 0] == x
+        _, first, second = np.repeat(pairs[of_prompt], votes.shape[1], axis=0).T
         z = np.eye(mask.shape[1])[first] - np.eye(mask.shape[1])[second]
-        rewards[x] = fit_theta(z, votes[own].ravel(), SPREAD**-2)
-    rewards = centred(rewards, mask)
+        rewards[x] = fit_theta(z, votes[of_prompt].ravel(), SPREAD**-2)
+    rewards = centre(rewards, mask)
     deviation: float = rewards[mask].std()
     return rewards / deviation
 
 
 def _text(value: object) -> object:
+    """Replace NaN, a missing text, by the empty text."""
     return "" if isinstance(value, float) and np.isnan(value) else value
 
 
@@ -170,6 +177,8 @@ _ANSWERS = np.array([0.5, 1.0, 0.0])  # of a tie, the first, the second
 
 
 class _Pair(BaseModel):
+    """A record of the test set: two responses and three votes."""
+
     instruction: str
     input: Annotated[str | None, BeforeValidator(_text)] = None
     response1: str
@@ -180,18 +189,18 @@ class _Pair(BaseModel):
 
 
 def _build(path: Path) -> Arrays:
-    """Read the test set, which is a JSON list; JSONL is taken, too."""
+    """Read the test set, a JSON list or JSONL."""
     file = path if path.is_file() else path / "data" / "testset-v1.json"
     if not file.is_file():
         raise InvalidData(f"there is no {file}. PATH must be a clone of {SOURCE}.")
-    place: dict[tuple[str, str], int] = {}
+    index: dict[tuple[str, str], int] = {}
     texts: list[dict[str, int]] = []
     votes: dict[tuple[int, int, int], NDArray[np.float64]] = {}
-    for row in read_rows(file):
-        pair = validated(_Pair, row)
+    for row in iter_records(file):
+        pair = validate_record(_Pair, row)
         if pair.response1 == pair.response2:
-            raise InvalidData(f"{row.place}: the two responses are the same.")
-        x = place.setdefault((pair.instruction, pair.input or ""), len(place))
+            raise InvalidData(f"{row.location}: the two responses are the same.")
+        x = index.setdefault((pair.instruction, pair.input or ""), len(index))
         if x == len(texts):
             texts.append({})
         i, j = (texts[x].setdefault(t, len(texts[x])) for t in (pair.response1, pair.response2))
@@ -212,6 +221,7 @@ def _build(path: Path) -> Arrays:
 
 
 def _check(data: Arrays) -> None:
+    """Check the arrays of the data file."""
     check_arrays(data)
     if missing := [name for name in ("pairs", "votes") if name not in data]:
         raise InvalidData(f"it lacks the arrays {', '.join(missing)}.")

@@ -22,11 +22,11 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, create_model
 
 from pairbench import InvalidParameter, World, register_env
-from pairbench.data import Arrays, Dataset, load, register_dataset
+from pairbench._util.pickles import read_plain_pickle
 from pairbench.errors import InvalidData, did_you_mean
-from pairbench.features import STYLE_NAMES, centred
-from pairbench.pickles import read_plain_pickle
-from pairbench.recorded_pools import RecordedPool, check_arrays, split_prompts, text_arrays
+from pairbench.pool.features import STYLE_NAMES, centre
+from pairbench.worlds.data import Arrays, Dataset, load_arrays, register_dataset
+from pairbench.worlds.recorded_pools import RecordedPool, check_arrays, split_prompts, text_arrays
 
 SOURCE = "github.com/neulab/BARTScore"
 SUMMEVAL, REALSUMM = "summeval", "realsumm"
@@ -36,7 +36,7 @@ RECALL = ("litepyramid_recall",)
 
 @dataclass(frozen=True)
 class Summaries(RecordedPool):
-    """What the two have in common: scores, standardised, are the reward."""
+    """Base of both environments: the reward is a standardised score of people."""
 
     reward_scale: float = 2.0
     ridge: float = field(default=4.0, kw_only=True)
@@ -48,31 +48,31 @@ class Summaries(RecordedPool):
     @property
     @abstractmethod
     def scores(self) -> Sequence[str]:
-        """The arrays whose mean is the reward, but for its unit."""
+        """Names of the arrays whose mean, standardised, is the reward."""
 
     def world(self, seed: int) -> World:
         """Split the articles, scale the features, and standardise the scores.
 
-        The unit is that of all articles together, so that it is the same for every seed.
+        All articles together are standardised, so that the unit is the same for every seed.
         """
-        data = load(self.dataset)
+        data = load_arrays(self.dataset)
         mask = data["mask"]
         split = split_prompts(np.zeros(len(mask)), 0.75, np.random.default_rng(seed))
         score = np.mean([data[name] for name in self.scores], axis=0, dtype=np.float64)
-        reward = centred(np.where(mask, score, 0.0), mask)
+        reward = centre(np.where(mask, score, 0.0), mask)
         reward *= self.reward_scale / reward[mask].std()
-        return self.scored_world(data, reward, split, seed)
+        return self.build_world(data, reward, split, seed)
 
 
 @register_env("pairbench/SummEval16-v1")
 @dataclass(frozen=True)
 class SummEval16(Summaries):
-    """Which summaries of one article to compare: 100 articles, 16 systems, scores of three experts.
+    """Summaries of 100 articles by 16 systems, scored by three experts.
 
-    **What this diagnoses.** Choice among features that are mostly noise, as they are when nobody
-    knows what makes a good text: style explains a sixth of the reward on articles that were not
-    seen, words, which are two thirds of the features, nothing. A label spent on them is lost, and
-    what a design gains is small beside the floor.
+    **What this diagnoses.** Choice with features that are mostly noise, as they are where the
+    causes of a good text are unknown: style explains a sixth of the reward on held-out articles,
+    words, which are two thirds of the features, nothing. A label spent on them is lost, and the
+    gain of a design is small beside the floor.
 
     **Known optimum.** The optimal policy is exact; the best design is not known, since the reward
     is not linear in the features.
@@ -81,21 +81,22 @@ class SummEval16(Summaries):
     the means over experts. Features are 20 of style and 48 of words (LSA), centred within each
     article, scaled to equal variance on the training articles, and to E‖φ‖² = 1 in all; the
     reference policy is uniform over the systems. Articles are split 75/25 by the seed. Labels are
-    derived, see the module. Lengths are characters / 4.
+    derived, see the module docstring. Lengths are characters / 4.
 
     **Arguments.**
 
-    - ``aspect``: what is rewarded: ``"coherence"``, ``"consistency"``, ``"fluency"``,
-      ``"relevance"``, or the ``"mean"`` of the four. Two thirds of all pairs are level in
-      consistency, more than half of them in fluency.
-    - ``reward_scale``: the standard deviation of the reward within articles, reward units: how
-      sharply labels follow the scores. At 2, two labels of a random pair agree in 73 % of cases,
-      as two people do who compare summaries (Stiennon et al. 2020, arXiv 2009.01325, section 3.3).
+    - ``aspect``: the rewarded aspect: ``"coherence"``, ``"consistency"``, ``"fluency"``,
+      ``"relevance"``, or the ``"mean"`` of the four. Two thirds of all pairs tie in consistency,
+      more than half of them in fluency.
+    - ``reward_scale``: the standard deviation of the reward within articles, reward units. The
+      larger, the more closely labels follow the scores. At 2, two labels of a random pair agree in
+      73 % of cases, as two people who compare summaries do (Stiennon et al. 2020, arXiv 2009.01325,
+      section 3.3).
     - ``beta``: β, reward units per nat.
     - ``ridge``: λ of the fit. It is large because the features explain little: at 1, policies
       trained on 50 to 400 labels are worse than π_ref.
-    - ``trainer``: what turns labels into a policy, see :func:`pairbench.make_trainer`. Predictions
-      and the design efficiency are of ``"dpo"``.
+    - ``trainer``: how labels are turned into a policy, see :func:`pairbench.make_trainer`.
+      Predictions and the design efficiency are of ``"dpo"``.
 
     **Version history.** v1: first.
     """
@@ -105,27 +106,27 @@ class SummEval16(Summaries):
     aspect: str = "mean"
 
     def __post_init__(self) -> None:
-        if self.aspect not in (known := ("mean", *ASPECTS)):
+        if self.aspect not in (aspects := ("mean", *ASPECTS)):
             raise InvalidParameter(
-                f"aspect must be one of {', '.join(known)}, got {self.aspect!r}."
-                f"{did_you_mean(self.aspect, known)}"
+                f"aspect must be one of {', '.join(aspects)}, got {self.aspect!r}."
+                f"{did_you_mean(self.aspect, aspects)}"
             )
         super().__post_init__()
 
     @property
     def scores(self) -> Sequence[str]:
-        """The four aspects, or the one that was chosen."""
+        """All four aspects, or the one of ``aspect``."""
         return ASPECTS if self.aspect == "mean" else [self.aspect]
 
 
 @register_env("pairbench/REALSumm24-v1")
 @dataclass(frozen=True)
 class REALSumm24(Summaries):
-    """Which summaries of one article to compare: 100 articles, 24 systems, scored for content.
+    """Summaries of 100 articles by 24 systems, scored for content.
 
-    **What this diagnoses.** What SummEval16 does, with a reward that is about content alone: which
-    facts a summary holds is nothing that features show, save by its length. Systems often extract
-    the same sentences, so that a fifth of all pairs are level, some of them duplicates.
+    **What this diagnoses.** As SummEval16, with a reward of content alone: features do not show
+    which facts a summary contains, except by its length. Systems often extract the same sentences,
+    so that a fifth of all pairs tie, some of them duplicates.
 
     **Known optimum.** The optimal policy is exact; the best design is not known, since the reward
     is not linear in the features.
@@ -143,11 +144,12 @@ class REALSumm24(Summaries):
 
     @property
     def scores(self) -> Sequence[str]:
-        """LitePyramid recall."""
+        """Name of the array of LitePyramid recalls."""
         return RECALL
 
 
 def _check(data: Arrays, *, scores: Sequence[str]) -> None:
+    """Check the arrays of a data file, whose scores must differ within some prompt."""
     check_arrays(data, scores=scores)
     for name in scores:
         score = np.where(data["mask"], data[name], np.nan)
@@ -162,14 +164,14 @@ def _build(folder: Path, *, name: str, scores: Sequence[str]) -> Arrays:
         raise InvalidData(f"there is no {file}. PATH must be a clone of {SOURCE}.")
     articles = _articles(file, scores)
     systems = sorted({system for article in articles for system in article})
-    place = {system: j for j, system in enumerate(systems)}
+    index = {system: j for j, system in enumerate(systems)}
     shape = (len(articles), len(systems))
     mask, texts = np.zeros(shape, dtype=np.bool_), np.full(shape, "", dtype=object)
     values = np.full((len(scores), *shape), np.nan, dtype=np.float32)
     for i, article in enumerate(articles):
         for system, summary in article.items():
-            mask[i, place[system]], texts[i, place[system]] = True, summary.sys_summ
-            values[:, i, place[system]] = [getattr(summary.scores, score) for score in scores]
+            mask[i, index[system]], texts[i, index[system]] = True, summary.sys_summ
+            values[:, i, index[system]] = [getattr(summary.scores, score) for score in scores]
     return {
         "models": np.array(systems),
         "prompts": np.array([str(i) for i in range(len(articles))]),
@@ -180,12 +182,12 @@ def _build(folder: Path, *, name: str, scores: Sequence[str]) -> Arrays:
 
 
 def _articles(file: Path, scores: Sequence[str]) -> list[dict[str, Any]]:
-    """The summaries of each article by system, checked; other metrics are left out."""
+    """Read and validate each article's summaries by system, without other metrics."""
     name = Annotated[str, Field(coerce_numbers_to_str=True)]
     number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
     numbers: dict[str, Any] = dict.fromkeys(scores, (number, ...))
-    given: Any = create_model("Scores", **numbers)
-    summary: Any = create_model("Summary", sys_summ=(str, ...), scores=(given, ...))
+    score: Any = create_model("Scores", **numbers)
+    summary: Any = create_model("Summary", sys_summ=(str, ...), scores=(score, ...))
     article: Any = create_model("Article", sys_summs=(dict[name, summary], ...))
     try:
         articles = TypeAdapter(dict[name, article]).validate_python(read_plain_pickle(file))

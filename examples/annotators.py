@@ -1,8 +1,8 @@
-"""What annotators answer, and what that does to the policy: python examples/annotators.py.
+"""Tabulate annotators' labels and their effect on the policy: python examples/annotators.py.
 
-Prints Markdown. Of all pairs of one world: how often the answer is the better completion (of those
-that are an answer, ½ counted half), how often it is ½, and how often there is none. Then the gap
-after 400 labels of random pairs, over that with plain Bradley–Terry labels: the mean of ten worlds.
+Prints Markdown. Over all pairs of one world: the share of labels that agree with r* (ties count
+half, skips are left out), of ties, and of skips. Then the mean gap over ten worlds after 400 labels
+of random pairs, divided by that with Bradley–Terry labels.
 """
 
 import sys
@@ -43,32 +43,32 @@ def main() -> None:
     """Print the table."""
     lines = ["| annotator | agrees with r* | ½ | none | gap over bradley-terry's |"]
     lines.append("|---|---|---|---|---|")
-    plain = gap(ANNOTATORS[0])
+    baseline = mean_gap(ANNOTATORS[0])
     for annotator in ANNOTATORS:
-        right, even, none = answers(annotator)
-        shown, worse = annotator.replace("|", r"\|"), gap(annotator) / plain
-        lines.append(f"| `{shown}` | {right:.3f} | {even:.3f} | {none:.3f} | {worse:.2f} |")
+        agreement, ties, skips = label_shares(annotator)
+        name, ratio = annotator.replace("|", r"\|"), mean_gap(annotator) / baseline
+        lines.append(f"| `{name}` | {agreement:.3f} | {ties:.3f} | {skips:.3f} | {ratio:.2f} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def answers(annotator: str) -> tuple[float, float, float]:
-    """How often it agrees, of all its answers, and how often it says ½ or nothing."""
-    world = make_env(WORLD).world(0).answered_by(annotator, 0)
+def label_shares(annotator: str) -> tuple[float, float, float]:
+    """Return the shares of labels that agree with r*, of ties, and of skips."""
+    world = make_env(WORLD).world(0).with_annotator(annotator, 0)
     x, i, j = pairs = np.nonzero(world.pool.pair_mask)
-    asked = np.repeat(np.stack(pairs, axis=1), TIMES, axis=0)
-    # Half of the times the other way round, and at any time within the budget.
-    asked[1::2] = asked[1::2, [0, 2, 1]]
+    questions = np.repeat(np.stack(pairs, axis=1), TIMES, axis=0)
+    # Every second question in reverse order; times are uniform within the budget.
+    questions[1::2] = questions[1::2, [0, 2, 1]]
     repeat = np.tile(np.arange(TIMES), len(x))
-    time = np.random.default_rng(0).integers(BUDGET, size=len(asked))
-    labels = world.oracle.label(asked, repeat, time)
+    time = np.random.default_rng(0).integers(BUDGET, size=len(questions))
+    labels = world.oracle.label(questions, repeat, time)
     labels[1::2] = 1 - labels[1::2]
     better = np.repeat(world.truth.rewards[x, i] > world.truth.rewards[x, j], TIMES)
-    agrees, none = 1 - np.abs(labels - better), np.isnan(labels)
-    return float(np.nanmean(agrees)), float(np.mean(labels == 0.5)), float(np.mean(none))
+    agrees, skipped = 1 - np.abs(labels - better), np.isnan(labels)
+    return float(np.nanmean(agrees)), float(np.mean(labels == 0.5)), float(np.mean(skipped))
 
 
-def gap(annotator: str) -> float:
-    """The mean gap."""
+def mean_gap(annotator: str) -> float:
+    """Return the mean gap over worlds after random pairs."""
     env = make_env(WORLD, annotator=annotator)
     return float(np.mean([play(env, "uniform", k, (BUDGET,)).rounds[-1].score.gap for k in SEEDS]))
 

@@ -1,10 +1,10 @@
-"""Pairs chosen by a small network that reinforcement learning has trained to lower the gap.
+"""Pairs chosen by a small network that is trained by reinforcement learning to lower the gap.
 
-Each round deals a shortlist of pairs, some of it proposed by other designs, the rest drawn
-uniformly. For each of them a network computes one number from what can be said of the pair before
-its label is known; the pair of the largest number is taken, the others are looked at again as if
-its label were there, and so on. Nothing depends on the size of the pool or of the features, so
-that what was learnt in one world can be tried in another.
+Each round has candidate pairs, some proposed by other designs, the rest drawn uniformly. A network
+scores each candidate from features that do not depend on its label. The candidate of the largest
+score is taken, the features of the others are updated as if its label were known, and so on.
+Nothing depends on the size of the pool or of its features, so that a network trained in one world
+can be used in another.
 
     python examples/learned_design.py --out runs/learned.zip     # trains, plays, prints Markdown
     pairbench run quickstart --design "examples/learned_design.py(policy='runs/learned.zip')"
@@ -51,12 +51,12 @@ from pairbench import (
     View,
     load_report,
     make_design,
+    randomize_order,
     run,
-    turned,
     uniform_pairs,
 )
 from pairbench.information import RankOne, logistic_slope, policy_covariance
-from pairbench.pool import pair_numbers
+from pairbench.pool.pairs import pair_numbers
 
 Array = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -79,34 +79,34 @@ BUDGETS = (10, 20, 30, 40, 50, 60, 70, 80)
 FLAGSHIP = "greedy-i-robust"
 
 
-# -- what the network is told ---------------------------------------------------------------------
+# -- candidates and their features ----------------------------------------------------------------
 
 
 class Shortlist:
-    """The candidates of a round, and what a label of each would tell.
+    """Candidate pairs of a round, with their features.
 
     Attributes:
         pairs: the candidates, ``(m, 3)``, in random order.
-        taken: which of them were taken, oldest first; one can be taken again.
+        taken: indices of the candidates taken so far, in order; one can be taken repeatedly.
     """
 
     PROPOSERS = ("greedy-d", "infogain")
-    PER_LABEL = 6  # candidates for each label to be bought: of each proposer one, the rest uniform
-    FEATURES = 11
-    BOUND = 10.0  # of the features
+    PER_LABEL = 6  # candidates per label to buy: one of each proposer, the rest uniform
+    FEATURES = 11  # number of features of a candidate
+    BOUND = 10.0  # features are clipped to ±BOUND
 
     def __init__(self, view: View, n: int, size: int | None = None) -> None:
-        """Deal the candidates.
+        """Draw the candidates.
 
         Args:
-            view: the round's view.
-            n: how many labels are to be bought.
-            size: m; 6 n if not given.
+            view: the view of the round.
+            n: number of labels to buy.
+            size: number of candidates m; 6 n if None.
         """
         pool, m = view.pool, self.PER_LABEL * n if size is None else size
-        dealt = [make_design(name).select(view, n) for name in self.PROPOSERS]
-        dealt.append(uniform_pairs(view, m - sum(map(len, dealt))))
-        self.pairs: Pairs = view.rng.permutation(np.concatenate(dealt))
+        proposals = [make_design(name).select(view, n) for name in self.PROPOSERS]
+        proposals.append(uniform_pairs(view, m - sum(map(len, proposals))))
+        self.pairs: Pairs = view.rng.permutation(np.concatenate(proposals))
         self.taken: list[int] = []
         belief, z = Laplace().fit(view), pool.differences(self.pairs)
         self._view = view
@@ -124,58 +124,60 @@ class Shortlist:
         self._asked_of_prompt = _counts(view.pairs[:, 0], prompt)
 
     def features(self) -> Features:
-        """What can be said of each candidate now, ``(m, FEATURES)``, none beyond ±BOUND."""
+        """Compute the candidates' features, ``(m, FEATURES)``, clipped to ±BOUND."""
         state, labels = self._state, len(self._view.pairs) + len(self.taken)
         variance = np.maximum(state.leverage, 0)
         columns = [
-            _relative(self._omega * variance),  # what greedy-d goes by: information on θ
-            _relative(np.maximum(state.gains(self._omega), 0)),  # greedy-i: on the policy
-            _relative(variance),  # of the reward difference Δ
+            _relative(self._omega * variance),  # criterion of greedy-d: information on θ
+            _relative(
+                np.maximum(state.gains(self._omega), 0)
+            ),  # criterion of greedy-i: on the policy
+            _relative(variance),  # variance of the reward difference Δ
             _relative(self._distance),
             np.log1p(self._delta),  # |Δ|, reward units
-            np.log1p(self._delta / np.sqrt(variance + 1e-12)),  # and in standard deviations
+            np.log1p(self._delta / np.sqrt(variance + 1e-12)),  # |Δ| in standard deviations
             np.log1p(self._asked),
             np.log1p(self._asked_of_prompt),
-            np.log(self._likely + 1e-3),  # how often π̂ gives the two, over the average pair
+            np.log(self._likely + 1e-3),  # probability under π̂, over the average pair's
             np.full(len(variance), labels / self._view.horizon),
             np.full(len(variance), np.log1p(labels / self._view.pool.dim)),
         ]
         return np.stack(columns, axis=1).clip(-self.BOUND, self.BOUND).astype(np.float32)
 
     def take(self, candidate: int) -> None:
-        """Count a candidate as if its label were there."""
+        """Take a candidate, and update the state as if its label were known."""
         self.taken.append(candidate)
         self._state.take(candidate, float(self._omega[candidate]))
         self._asked += self._number == self._number[candidate]
         self._asked_of_prompt += self.pairs[:, 0] == self.pairs[candidate, 0]
 
     def chosen(self) -> Pairs:
-        """The pairs that were taken, ``(n, 3)``, each turned at random."""
-        return turned(self._view, self.pairs[np.array(self.taken, dtype=np.int64)])
+        """Return the pairs taken, ``(n, 3)``, each in random order."""
+        return randomize_order(self._view, self.pairs[np.array(self.taken, dtype=np.int64)])
 
 
-def _counts(values: NDArray[np.int64], wanted: NDArray[np.int64]) -> Array:
-    """How often each of the wanted is among the values."""
+def _counts(values: NDArray[np.int64], keys: NDArray[np.int64]) -> Array:
+    """Count how often each key occurs among the values."""
     values = np.sort(values)
-    left, right = (np.searchsorted(values, wanted, side=side) for side in ("left", "right"))
+    left, right = (np.searchsorted(values, keys, side=side) for side in ("left", "right"))
     return (right - left).astype(np.float64)
 
 
 def _relative(values: Array) -> Array:
-    """log(x / mean), which does not depend on the unit; bounded below for x = 0."""
+    """Compute log(x / mean), which is free of units; bounded below for x = 0."""
     relative: Array = np.log(values / (values.mean() or 1.0) + 1e-3)
     return relative
 
 
-# -- the environment that it learns in ------------------------------------------------------------
+# -- the training environment ---------------------------------------------------------------------
 
 
 class CandidateEnv(gymnasium.Env[Features, np.int64]):
-    """``PairEnv``, one pair a step: pick one of the round's candidates.
+    """``PairEnv`` with one pair per step: an action takes one of the round's candidates.
 
     **Observation.** The candidates' features, ``(m, FEATURES)``. **Action.** ``Discrete(m)``.
-    **Reward.** When enough were picked, they are asked, and the reward is the fall of log gap;
-    before that it is 0. **Episode end.** As that of ``PairEnv``.
+    **Reward.** The decrease of log gap at the last step of a round, when the pairs are labelled; 0
+    before. **Episode end.** That of ``PairEnv``.
     """
 
     def __init__(self, env: PairEnv) -> None:
@@ -188,30 +190,30 @@ class CandidateEnv(gymnasium.Env[Features, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Features, dict[str, Any]]:
-        """Draw a world, and deal the first candidates."""
+        """Draw a world and the first round's candidates."""
         super().reset(seed=seed)
         _, info = self.env.reset(seed=seed, options=options)
         self.log_gap = self._log_gap()
-        self._deal()
+        self._draw_candidates()
         return self.shortlist.features(), info
 
     def step(self, action: np.int64) -> tuple[Features, float, bool, bool, dict[str, Any]]:
-        """Pick a candidate; ask the pairs of the round when it was the last."""
+        """Take a candidate; label the round's pairs after the last one."""
         self.shortlist.take(int(action))
-        if len(self.shortlist.taken) < self.env.ledger.left:
+        if len(self.shortlist.taken) < self.env.ledger.labels_left:
             return self.shortlist.features(), 0.0, False, False, {}
         action_of_all = self.env.action(self.shortlist.chosen())
         _, _, terminated, truncated, info = self.env.step(action_of_all)
         before, self.log_gap = self.log_gap, self._log_gap()
         if not terminated:
-            self._deal()
+            self._draw_candidates()
         return self.shortlist.features(), before - self.log_gap, terminated, truncated, info
 
-    def _deal(self) -> None:
-        self.shortlist = Shortlist(self.env.view(), self.env.ledger.left, self.size)
+    def _draw_candidates(self) -> None:
+        self.shortlist = Shortlist(self.env.view(), self.env.ledger.labels_left, self.size)
 
     def _log_gap(self) -> float:
-        # The truth is for the reward, as it is in PairEnv; no observation tells of it.
+        # The true gap enters the reward only, as in PairEnv, and no observation.
         return float(np.log(self.env.gap + 1e-6))
 
 
@@ -219,12 +221,12 @@ class CandidateEnv(gymnasium.Env[Features, np.int64]):
 
 
 def scorer() -> nn.Sequential:
-    """One candidate's features to one number."""
+    """Build the network that scores a candidate from its features."""
     return nn.Sequential(nn.Linear(Shortlist.FEATURES, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
 class CandidateNetwork(nn.Module):
-    """Logits by the same scorer for all candidates, in whatever order; a critic for the state."""
+    """Actor with one scorer shared by all candidates, and critic of their mean and maximum."""
 
     def __init__(self, candidates: int) -> None:
         super().__init__()
@@ -234,31 +236,34 @@ class CandidateNetwork(nn.Module):
         self.critic = nn.Sequential(nn.Linear(2 * Shortlist.FEATURES, 32), nn.Tanh())
 
     def forward(self, flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What Stable-Baselines3 calls the latents of the actor and of the critic."""
+        """Return the latents of the actor and of the critic, as Stable-Baselines3 calls them."""
         return self.forward_actor(flat), self.forward_critic(flat)
 
     def forward_actor(self, flat: torch.Tensor) -> torch.Tensor:
-        """Each candidate's number, ``(batch, m)``."""
-        numbers: torch.Tensor = self.scorer(flat.view(-1, *self.shape)).squeeze(-1)
-        return numbers
+        """Return the score of each candidate, ``(batch, m)``."""
+        scores: torch.Tensor = self.scorer(flat.view(-1, *self.shape)).squeeze(-1)
+        return scores
 
     def forward_critic(self, flat: torch.Tensor) -> torch.Tensor:
-        """Of mean and maximum over the candidates, ``(batch, 32)``."""
+        """Return the latents of the critic, ``(batch, 32)``."""
         features = flat.view(-1, *self.shape)
         latent: torch.Tensor = self.critic(torch.cat([features.mean(1), features.amax(1)], 1))
         return latent
 
 
 class Logits(CategoricalDistribution):
-    """A choice whose logits are the actor's latents; usually a layer that knows places follows."""
+    """Categorical distribution whose logits are the actor's latents, without a further layer.
+
+    The usual linear layer would depend on the order of the candidates.
+    """
 
     def proba_distribution_net(self, latent_dim: int) -> nn.Module:
-        """Change nothing."""
+        """Return the identity."""
         return nn.Identity()
 
 
 class CandidatePolicy(ActorCriticPolicy):
-    """Chooses alike however the candidates are numbered."""
+    """Actor-critic policy that is equivariant to the order of the candidates."""
 
     def _build_mlp_extractor(self) -> None:
         assert isinstance(self.action_space, spaces.Discrete)
@@ -267,19 +272,19 @@ class CandidatePolicy(ActorCriticPolicy):
 
 
 def learning_env(world: str) -> Monitor[Features, np.int64]:
-    """An environment to learn in, which keeps the return of each episode."""
+    """Create a training environment that records the return of each episode."""
     return Monitor(CandidateEnv(PairEnv(world, BUDGETS)))
 
 
 def train(steps: int, seed: int) -> tuple[PPO, NDArray[np.float64]]:
-    """Train in all worlds at once.
+    """Train in all environments at once.
 
     Args:
-        steps: how many pairs to buy.
-        seed: of everything. Each episode draws a world of its own.
+        steps: number of pairs to buy.
+        seed: seed of all randomness. Each episode draws a new world.
 
     Returns:
-        The model, and the return of each episode, ``(episodes, worlds)``.
+        The model, and the return of each episode, ``(episodes, environments)``.
     """
     envs = DummyVecEnv([partial(learning_env, world) for world in TRAINED_ON])
     model = PPO(
@@ -303,12 +308,12 @@ def train(steps: int, seed: int) -> tuple[PPO, NDArray[np.float64]]:
 
 @dataclass(frozen=True)
 class LearnedDesign(Design):
-    """Takes the candidates that the trained scorer likes best, one after the other.
+    """Design that takes the candidate of the highest score for each label.
 
     Attributes:
-        policy: the file that training saved; if empty, candidates are taken at random.
-        digest: of the file's weights, so that a run knows what it played with. It is filled in;
-            if given, the file must have it.
+        policy: file of the trained policy; if empty, candidates are taken at random.
+        digest: digest of the file's weights, which records them in a run. Computed from the file;
+            if specified, the file's digest must equal it.
     """
 
     policy: str = ""
@@ -321,21 +326,21 @@ class LearnedDesign(Design):
         digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()[:8]
         if self.digest not in ("", digest):
             raise InvalidParameter(
-                f"{self.policy} has the digest {digest!r}, and not {self.digest!r}: it was trained "
-                "anew. Leave digest out to play what it holds now."
+                f"{self.policy} has the digest {digest!r}, not {self.digest!r}: it was trained "
+                "again. Leave digest out to use the present weights."
             )
         object.__setattr__(self, "digest", digest)
 
     @cached_property
     def scorer(self) -> nn.Sequential:
-        """The trained network; nothing but numbers is read from the file."""
-        part = "mlp_extractor.scorer."
-        with torch.device("meta"):  # weights that are not there yet use up no random numbers
+        """The trained network. Only weights are read from the file, no pickled objects."""
+        prefix = "mlp_extractor.scorer."
+        with torch.device("meta"):  # creates no weights, so that no random numbers are drawn
             network = scorer()
         try:
             _, saved, _ = load_from_zip_file(self.policy, load_data=False, device="cpu")
             policy: Mapping[str, torch.Tensor] = saved["policy"]  # type: ignore[assignment]
-            weights = {k[len(part) :]: v for k, v in policy.items() if k.startswith(part)}
+            weights = {k[len(prefix) :]: v for k, v in policy.items() if k.startswith(prefix)}
             network.load_state_dict(weights, assign=True)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise InvalidParameter(
@@ -345,7 +350,7 @@ class LearnedDesign(Design):
         return network
 
     def select(self, view: View, n: int) -> Pairs:
-        """Choose among six candidates for each label."""
+        """Select pairs among six candidates per label."""
         shortlist = Shortlist(view, n)
         for _ in range(n):
             shortlist.take(self._best(shortlist, view.rng))
@@ -358,11 +363,11 @@ class LearnedDesign(Design):
             return int(self.scorer(torch.from_numpy(shortlist.features())).argmax())
 
 
-# -- what came of it ------------------------------------------------------------------------------
+# -- results --------------------------------------------------------------------------------------
 
 
 def training_curve(returns: Array) -> str:
-    """The mean fall of log gap in an episode, by tenths of the training."""
+    """Tabulate the mean decrease of log gap per episode, by tenths of the training."""
     rows = [["episodes", *map(short, TRAINED_ON)]]
     for part in np.array_split(np.arange(len(returns)), min(10, len(returns))):
         means = [f"{mean:.2f}" for mean in returns[part].mean(axis=0)]
@@ -371,14 +376,14 @@ def training_curve(returns: Array) -> str:
 
 
 def comparison(report: Report) -> str:
-    """Gaps after all labels over the reference's, with 95 % intervals; bold where smaller."""
+    """Tabulate final gaps over the reference's, with 95 % intervals; bold if smaller."""
     designs = sorted({row.design for section in report.sections for row in section.rows})
     designs.remove(report.reference)
     rows = [["world", f"gap of {report.reference}", *designs]]
     for section in report.sections:
-        played = {row.design: row for row in section.rows}
-        rows.append([short(section.environment), f"{played[report.reference].gap.value:.4f}"])
-        for ratio in (played[design].ratio for design in designs):
+        by_design = {row.design: row for row in section.rows}
+        rows.append([short(section.environment), f"{by_design[report.reference].gap.value:.4f}"])
+        for ratio in (by_design[design].ratio for design in designs):
             assert ratio is not None
             text = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
             rows[-1].append(f"**{text}**" if ratio.high < 1 else text)
@@ -386,41 +391,43 @@ def comparison(report: Report) -> str:
 
 
 def short(world: str) -> str:
-    """A world's name without its parameters."""
+    """Return an environment's name without its parameters."""
     return world.partition("(")[0].removeprefix("pairbench/")
 
 
 def table(rows: list[list[str]]) -> str:
-    """A table in Markdown, the first row being its head."""
+    """Format a Markdown table whose first row is the header."""
     return "\n".join(
         f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     )
 
 
 def main() -> None:
-    """Train, save, play against other designs, and print what came of it as Markdown."""
+    """Train and save a policy, play it against other designs, and print the results as Markdown."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--steps", type=int, default=200_000, help="labels bought in training")
-    parser.add_argument("--seeds", type=int, default=30, help="worlds of each kind to play")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that play")
-    parser.add_argument("--out", type=Path, default=Path("runs/learned.zip"), help="the policy")
-    given = parser.parse_args()
-    if min(given.steps, given.seeds, given.jobs) < 1:
+    parser.add_argument("--steps", type=int, default=200_000, help="labels to buy in training")
+    parser.add_argument("--seeds", type=int, default=30, help="worlds of each environment to play")
+    parser.add_argument("--jobs", type=int, default=1, help="worker processes")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/learned.zip"), help="file of the policy"
+    )
+    options = parser.parse_args()
+    if min(options.steps, options.seeds, options.jobs) < 1:
         parser.error("--steps, --seeds and --jobs must be 1 or more.")
-    saved, folder = given.out.with_suffix(".zip"), given.out.with_suffix("")
+    saved, folder = options.out.with_suffix(".zip"), options.out.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     start = time.process_time()
-    model, returns = train(given.steps, seed=2**31)  # far from the seeds that are played
+    model, returns = train(options.steps, seed=2**31)  # far from the seeds that are played
     minutes = (time.process_time() - start) / 60
     model.save(saved)
-    blocks = [f"{returns.size:,} episodes in {minutes:.1f} CPU minutes:", training_curve(returns)]
+    parts = [f"{returns.size:,} episodes in {minutes:.1f} CPU minutes:", training_curve(returns)]
     designs = ("uniform", "greedy-d", "greedy-i", __file__, f"{__file__}(policy={str(saved)!r})")
     for title, worlds in (("trained on", TRAINED_ON), ("not trained on", HELD_OUT)):
-        spec = RunSpec("learned", worlds, designs, range(given.seeds), FLAGSHIP, BUDGETS)
-        run(spec, folder, jobs=given.jobs)
-        blocks += [f"Worlds {title}, {given.seeds} seeds:", comparison(load_report(folder))]
-    sys.stdout.write("\n\n".join(blocks) + "\n")
+        spec = RunSpec("learned", worlds, designs, range(options.seeds), FLAGSHIP, BUDGETS)
+        run(spec, folder, jobs=options.jobs)
+        parts += [f"Worlds {title}, {options.seeds} seeds:", comparison(load_report(folder))]
+    sys.stdout.write("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Make up a pool to try `pairbench select` on: python examples/make_pool.py pool.jsonl."""
+"""Generate a synthetic pool for `pairbench select`: python examples/make_pool.py pool.jsonl."""
 
 import json
 import random
 import sys
 from pathlib import Path
 
-THINGS = "bread cheese basil coffee mushrooms apples rice butter honey potatoes".split()
-ASKS = (
+FOODS = "bread cheese basil coffee mushrooms apples rice butter honey potatoes".split()
+QUESTIONS = (
     "How do I keep {} fresh?",
     "What can I make of old {}?",
     "Is it safe to freeze {}?",
@@ -25,9 +25,9 @@ TIPS = (
 )
 
 
-def completion(thing: str, rng: random.Random) -> str:
-    """An answer of one to six tips, in prose or as a list, with an opening or without."""
-    tips = [tip.format(thing) for tip in rng.sample(TIPS, rng.randint(1, 6))]
+def completion(food: str, rng: random.Random) -> str:
+    """Compose an answer of one to six tips, in prose or as a list, with or without an opening."""
+    tips = [tip.format(food) for tip in rng.sample(TIPS, rng.randint(1, 6))]
     body = "\n".join(f"- {tip}" for tip in tips) if rng.random() < 0.4 else " ".join(tips)
     return rng.choice(OPENINGS) + body
 
@@ -36,10 +36,10 @@ def main() -> None:
     """Write 40 prompts with 6 completions each."""
     rng = random.Random(0)
     with Path(sys.argv[1]).open("w", encoding="utf-8") as file:
-        for thing in THINGS:
-            for ask in ASKS:
-                completions = [completion(thing, rng) for _ in range(6)]
-                row = {"prompt": ask.format(thing), "completions": completions}
+        for food in FOODS:
+            for question in QUESTIONS:
+                completions = [completion(food, rng) for _ in range(6)]
+                row = {"prompt": question.format(food), "completions": completions}
                 file.write(json.dumps(row) + "\n")
 
 

@@ -1,110 +1,135 @@
-"""How far questions are from one another, and which of them cover the others.
+"""Distances between pairs, and subsets of pairs that cover the others.
 
-A question turned round is the same question, so z and −z count as one point unless said otherwise.
+A pair is represented by its feature difference z. Swapping its completions gives −z, so z and −z
+count as one point unless stated otherwise.
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Places = NDArray[np.int64]
+from pairbench._util.deprecation import deprecated_names
 
-_EQUAL = 1e-12  # squared distance below which two points are one, relative to their squared norms
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+RENAMED = {
+    "Nearest": "NearestDistance",
+    "Places": "Indices",
+    "d2_sampled": "sample_d2",
+    "first_largest": "stable_argmax",
+}
+"""New name of each deprecated one."""
+
+if not TYPE_CHECKING:
+    __getattr__ = deprecated_names(__name__, RENAMED)
+
+_EQUAL = 1e-12
+"""The squared distance, relative to the squared norms, below which two points coincide."""
+
+_BLOCK = 64
+"""The number of centres whose distances to all points are in memory at a time."""
 
 
 def pair_distances(z: Array, centres: Array) -> Array:
-    """Squared distances of feature differences, whichever way round, ``(m, l)``.
+    """Compute squared distances between feature differences, up to their signs, ``(m, l)``.
 
     min(‖z − c‖², ‖z + c‖²) = ‖z‖² + ‖c‖² − 2 |zᵀc|.
 
     Args:
-        z: ``(m, d)``.
-        centres: ``(l, d)``.
+        z: feature differences, ``(m, d)``.
+        centres: feature differences c, ``(l, d)``.
     """
-    squares = _squares(z)[:, None] + _squares(centres)
+    squares = _squared_norms(z)[:, None] + _squared_norms(centres)
     distances: Array = squares - 2 * np.abs(z @ centres.T)
-    # Equal questions must give 0, not a rounding error around it.
+    # Equal pairs must give 0, not a rounding error around it.
     distances[distances < _EQUAL * squares] = 0.0
     return distances
 
 
 def median_distance(z: Array) -> float:
-    """The median distance between the first few hundred of the questions; 1 where it is 0.
+    """Compute the median distance between the first 256 pairs; 1 where it is 0 or there is none.
 
     Args:
         z: feature differences in random order, ``(m, d)``.
     """
-    some = z[:256]
-    distances = pair_distances(some, some)[np.triu_indices(len(some), k=1)]
+    sample = z[:256]
+    distances = pair_distances(sample, sample)[np.triu_indices(len(sample), k=1)]
     return float(np.sqrt(np.median(distances))) or 1.0 if len(distances) else 1.0
 
 
 def pair_kernel(z: Array, centres: Array, width: float) -> Array:
-    """The Gaussian kernel of questions, ``(m, l)``, in (0, 1] and positive semidefinite.
+    """Compute a Gaussian kernel of pairs, ``(m, l)``, in (0, 1] and positive semidefinite.
 
-    exp(−‖z − c‖²/2ℓ²) is averaged over z and −z, and normalised so that k(z, z) = 1, which comes to
+    exp(−‖z − c‖²/2ℓ²) is averaged over z and −z, and normalised so that k(z, z) = 1, which gives
     cosh(zᵀc/ℓ²) / √(cosh(‖z‖²/ℓ²) cosh(‖c‖²/ℓ²)).
 
     Args:
-        z: ``(m, d)``.
-        centres: ``(l, d)``.
+        z: feature differences, ``(m, d)``.
+        centres: feature differences c, ``(l, d)``.
         width: ℓ, positive.
     """
     scale = 1 / width**2
-    near = pair_distances(z, centres)
-    # ‖z − c‖² + ‖z + c‖² = 2 ‖z‖² + 2 ‖c‖².
-    own, other = _squares(z), _squares(centres)
-    apart = np.maximum(own[:, None] + other - near, 0.0)
-    kernel: Array = np.exp(-0.5 * scale * near) * (1 + np.exp(-scale * apart))
-    kernel /= np.sqrt(1 + np.exp(-2 * scale * own))[:, None]
-    kernel /= np.sqrt(1 + np.exp(-2 * scale * other))
+    nearer = pair_distances(z, centres)
+    # The nearer and the farther of c and −c: ‖z − c‖² + ‖z + c‖² = 2 ‖z‖² + 2 ‖c‖².
+    z_norms, centre_norms = _squared_norms(z), _squared_norms(centres)
+    excess = np.maximum(z_norms[:, None] + centre_norms - nearer, 0.0)
+    kernel: Array = np.exp(-0.5 * scale * nearer) * (1 + np.exp(-scale * excess))
+    kernel /= np.sqrt(1 + np.exp(-2 * scale * z_norms))[:, None]
+    kernel /= np.sqrt(1 + np.exp(-2 * scale * centre_norms))
     return kernel
 
 
-class Nearest:
-    """How far each of m points is from the nearest one taken, kept up to date.
+class NearestDistance:
+    """Distances of m points to the nearest selected one, kept up to date.
 
     Attributes:
-        distance: squared, ``(m,)``; infinite before the first is taken, −1 for the taken ones.
+        distance: squared distances, ``(m,)``; infinite before the first point is selected, −1 for
+            selected points.
     """
 
     def __init__(
         self, points: Array, centres: Array | None = None, *, signed: bool = False
     ) -> None:
-        """Begin with what is taken already.
+        """Compute the distances to points that were selected before.
 
         Args:
             points: ``(m, d)``.
-            centres: questions taken before, ``(l, d)``.
-            signed: whether a point and its negative are two points.
+            centres: feature differences of pairs selected before, ``(l, d)``.
+            signed: whether a point and its negative are two points; ``centres`` are always compared
+                up to their signs.
         """
-        self._points, self._signed, self._squares = points, signed, _squares(points)
+        self._points, self._signed, self._squares = points, signed, _squared_norms(points)
         self.distance = np.full(len(points), np.inf)
         centres = np.empty((0, points.shape[1])) if centres is None else centres
-        for start in range(0, len(centres), 64):
-            some = pair_distances(points, centres[start : start + 64])
-            np.minimum(self.distance, some.min(axis=1), out=self.distance)
+        for start in range(0, len(centres), _BLOCK):
+            distances = pair_distances(points, centres[start : start + _BLOCK])
+            np.minimum(self.distance, distances.min(axis=1), out=self.distance)
 
     def take(self, p: int) -> None:
-        """Take point p."""
-        along = self._points @ self._points[p]
+        """Select point p, and update the distances."""
+        products = self._points @ self._points[p]
         if not self._signed:
-            along = np.abs(along)
-        distance = self._squares + self._squares[p] - 2 * along
+            products = np.abs(products)
+        distance = self._squares + self._squares[p] - 2 * products
         np.minimum(self.distance, np.maximum(distance, 0.0), out=self.distance)
         self.distance[p] = -1.0
 
 
-def d2_sampled(nearest: Nearest, n: int, rng: np.random.Generator) -> Places:
-    """n points drawn one after the other, in proportion to D² (k-means++ seeding), ``(n,)``.
+def sample_d2(nearest: NearestDistance, n: int, rng: np.random.Generator) -> Indices:
+    """Draw n points one by one in proportion to D² (k-means++ seeding).
 
-    D is the distance to the nearest one taken (Arthur and Vassilvitskii 2007). The first, if none
-    is taken before, is drawn uniformly, and so are those that coincide with points taken.
+    D is the distance to the nearest selected point (Arthur and Vassilvitskii 2007). The first point
+    is drawn uniformly if none was selected before, and so are points where all D are 0.
 
     Args:
-        nearest: what is taken; brought up to date.
-        n: at most as many as there are points.
-        rng: where the randomness comes from.
+        nearest: distances to the points selected so far; updated in place.
+        n: the number of draws, at most the number of points.
+        rng: the random generator.
+
+    Returns:
+        The indices of the points, ``(n,)``.
     """
     chosen = np.empty(n, dtype=np.int64)
     for k in range(n):
@@ -117,23 +142,26 @@ def d2_sampled(nearest: Nearest, n: int, rng: np.random.Generator) -> Places:
     return chosen
 
 
-def greedy_cover(similarity: Array, weights: Array, covered: Array, n: int) -> Places:
-    """n places, each the one that raises the coverage Σ_x w_x max_s k(s, x) most, ``(n,)``.
+def greedy_cover(similarity: Array, weights: Array, covered: Array, n: int) -> Indices:
+    """Choose n candidates greedily to maximise the coverage Σ_x w_x max_s k(s, x).
 
-    The gains only fall as more is covered, so a choice is right as soon as its own gain, computed
-    anew, exceeds the old ones of the others (Minoux 1978).
+    The coverage is submodular, so a choice is the best one as soon as its recomputed gain exceeds
+    the outdated gains of the others (lazy greedy, Minoux 1978).
 
     Args:
-        similarity: k, of each that can be chosen to each that is to be covered, ``(m, l)``.
+        similarity: k of each candidate s to each point x, ``(m, l)``.
         weights: w, ``(l,)``, not negative.
-        covered: how well each is covered already, ``(l,)``.
-        n: at most m.
+        covered: the similarity of each point to what was chosen before, ``(l,)``.
+        n: the number of candidates to choose, at most m.
+
+    Returns:
+        The indices of the candidates in the order of their choice, ``(n,)``.
     """
     gains = np.maximum(similarity - covered, 0.0) @ weights
     chosen = np.empty(n, dtype=np.int64)
     for k in range(n):
         best = -1
-        while (p := first_largest(gains)) != best:
+        while (p := stable_argmax(gains)) != best:
             gains[p] = np.maximum(similarity[p] - covered, 0.0) @ weights
             best = p
         chosen[k] = p
@@ -142,19 +170,21 @@ def greedy_cover(similarity: Array, weights: Array, covered: Array, n: int) -> P
     return chosen
 
 
-def first_largest(values: Array) -> int:
-    """The first place of the largest value, or of one that only rounding tells from it.
+def stable_argmax(values: Array) -> int:
+    """Return the first index whose value equals the maximum up to rounding.
 
-    Rounding is not the same on every processor; what is within 10⁻¹⁰ of the largest is a tie.
+    Rounding differs between processors, so values within 10⁻¹⁰ of the maximum, relative to it,
+    count as ties.
 
     Args:
-        values: ``(m,)``, one at least.
+        values: ``(m,)``, at least one.
     """
-    top = float(values.max())
-    least = top - 1e-10 * abs(top) if np.isfinite(top) else top
-    return int(np.argmax(values >= least))
+    maximum = float(values.max())
+    threshold = maximum - 1e-10 * abs(maximum) if np.isfinite(maximum) else maximum
+    return int(np.argmax(values >= threshold))
 
 
-def _squares(z: Array) -> Array:
+def _squared_norms(z: Array) -> Array:
+    """Compute the squared norm of each row, ``(m,)``."""
     squares: Array = np.einsum("md,md->m", z, z)
     return squares

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 # Read when numpy, torch and the hub's library are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores already
@@ -14,16 +15,29 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import ArrayLike
 
-from pairbench import Pool, View, data, make_env
-from pairbench.budget import Ledger
-from pairbench.cli import main
+from pairbench import Pool, View, make_env
+from pairbench.cli.app import main
+from pairbench.design.registry import DESIGNS
+from pairbench.estimators import ESTIMATORS
+from pairbench.oracles.annotators import STAGES
+from pairbench.training import TRAINERS
+from pairbench.view.budget import Ledger
+from pairbench.worlds import data
+from pairbench.worlds.registry import ENVIRONMENTS
 
 MakePool = Callable[..., Pool]
 MakeView = Callable[..., View]
 Done = subprocess.CompletedProcess[str]
 Cli = Callable[..., Done]
+Write = Callable[..., Path]
+Install = Callable[..., Path]
+
+# Cores are shared with other tests, so how long an example takes says nothing of the code.
+settings.register_profile("pairbench", settings(), deadline=None)
+settings.load_profile("pairbench")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -213,3 +227,45 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         return Done(arguments, code, out, err)
 
     return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(text: str, name: str = "mine.py") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+        return path
+
+    return written
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Installs a fake distribution with entry points, as pip would leave it."""
+
+    def installed(group: str, entries: dict[str, str], **modules: str) -> Path:
+        site = tmp_path / "site"
+        info = site / "fake_plugin-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-plugin\nVersion: 1.0\n")
+        lines = [f"{name} = {value}" for name, value in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]) + "\n")
+        for name, text in modules.items():
+            (site / f"{name}.py").write_text(dedent(text))
+        monkeypatch.syspath_prepend(site)
+        return site
+
+    return installed
+
+
+@pytest.fixture(autouse=True)
+def _registrations_are_undone() -> Iterator[None]:
+    ENVIRONMENTS.names()  # built-in environments register themselves on import
+    registries = (DESIGNS, ENVIRONMENTS, STAGES, ESTIMATORS, TRAINERS)
+    tables = [registry._registered for registry in registries]
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairbench import run
-from pairbench.boards import Board, load_board
+from pairbench.boards.board import Board, load_board
 
 NAME = "small-v1"
 TOML = """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pairbench.submission.collection import load_entries
+from pairbench.boards.collection import load_entries
 from tests.small_board import NAME, played, small_board
 
 
@@ -38,9 +38,9 @@ def test_a_board_is_filled_once(
     assert first == "uniform: recomputed"
     assert rest.startswith("1 designs in ")
     assert fill(arguments) == 0
-    told = capsys.readouterr().out
-    assert "uniform" not in told
-    assert "leverage: recomputed" in told
+    out = capsys.readouterr().out
+    assert "uniform" not in out
+    assert "leverage: recomputed" in out
     assert {entry.level for entry in load_entries(NAME, boards)} == {"recomputed"}
     # All are there; one that is named is made once more.
     assert fill(arguments) == 0

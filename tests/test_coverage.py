@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from pairbench.coverage import (
-    Nearest,
-    d2_sampled,
-    first_largest,
+    NearestDistance,
     greedy_cover,
     median_distance,
     pair_distances,
     pair_kernel,
+    sample_d2,
+    stable_argmax,
 )
 
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ def test_the_median_distance_is_between_different_questions(z: Array) -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_nearest_keeps_the_distance_to_what_is_taken(z: Array, signed: bool) -> None:
-    nearest, past = Nearest(z, None if signed else -z[9:], signed=signed), [*z[9:]]
+    nearest, past = NearestDistance(z, None if signed else -z[9:], signed=signed), [*z[9:]]
     if signed:
         assert (nearest.distance == np.inf).all()
         past = []
@@ -98,7 +98,7 @@ def test_nearest_keeps_the_distance_to_what_is_taken(z: Array, signed: bool) -> 
 def test_many_centres_are_all_counted(z: Array) -> None:
     centres = np.random.default_rng(1).normal(size=(200, 3))
     expected = [min(square(a, c) for c in centres) for a in z]
-    np.testing.assert_allclose(Nearest(z, centres).distance, expected, atol=1e-12)
+    np.testing.assert_allclose(NearestDistance(z, centres).distance, expected, atol=1e-12)
 
 
 # Sampling by D².
@@ -107,7 +107,7 @@ def test_many_centres_are_all_counted(z: Array) -> None:
 def test_draws_follow_the_squared_distance() -> None:
     z = np.random.default_rng(2).normal(size=(4, 2))
     rng, n = np.random.default_rng(3), 6000
-    drawn = Counter(tuple(d2_sampled(Nearest(z), 2, rng).tolist()) for _ in range(n))
+    drawn = Counter(tuple(sample_d2(NearestDistance(z), 2, rng).tolist()) for _ in range(n))
     expected = {}
     for p in range(4):
         distances = [square(z[p], z[q]) for q in range(4)]
@@ -122,19 +122,23 @@ def test_what_coincides_is_drawn_evenly_and_last() -> None:
     z = np.array([[1.0, 0], [-1, 0], [1, 0], [0, 2]])
     firsts: Counter[int] = Counter()
     for seed in range(600):
-        chosen = d2_sampled(Nearest(z, z[:1]), 4, np.random.default_rng(seed)).tolist()
+        chosen = sample_d2(NearestDistance(z, z[:1]), 4, np.random.default_rng(seed)).tolist()
         assert sorted(chosen) == [0, 1, 2, 3]
         assert chosen[0] == 3
         firsts[chosen[1]] += 1
     assert chisquare([firsts[p] for p in range(3)]).pvalue > 1e-3
-    assert sorted(d2_sampled(Nearest(np.zeros((3, 2))), 3, np.random.default_rng(0))) == [0, 1, 2]
+    assert sorted(sample_d2(NearestDistance(np.zeros((3, 2))), 3, np.random.default_rng(0))) == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_rounding_leaves_a_point_to_draw() -> None:
     for seed in range(20):
         z = np.random.default_rng(seed).normal(size=(1, 7)).repeat(9, axis=0)
         for signed in (False, True):
-            chosen = d2_sampled(Nearest(z, signed=signed), 9, np.random.default_rng(seed))
+            chosen = sample_d2(NearestDistance(z, signed=signed), 9, np.random.default_rng(seed))
             assert sorted(chosen.tolist()) == list(range(9))
 
 
@@ -172,10 +176,10 @@ def test_greedy_cover_reaches_its_share_of_the_best() -> None:
 
 
 def test_the_first_of_what_only_rounding_tells_apart_is_taken() -> None:
-    assert first_largest(np.array([0.1, 3.0, 3.0 + 1e-15, -np.inf])) == 1
-    assert first_largest(np.array([-3.0 - 1e-15, -3.0])) == 0
-    assert first_largest(np.array([1.0, np.inf, np.inf])) == 1
-    assert first_largest(np.array([0.0, 1e-30])) == 1
+    assert stable_argmax(np.array([0.1, 3.0, 3.0 + 1e-15, -np.inf])) == 1
+    assert stable_argmax(np.array([-3.0 - 1e-15, -3.0])) == 0
+    assert stable_argmax(np.array([1.0, np.inf, np.inf])) == 1
+    assert stable_argmax(np.array([0.0, 1e-30])) == 1
 
 
 def test_greedy_cover_takes_the_first_of_equals() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pairbench.design.registry import design_names
 from pairbench.oracles.annotators import annotator_names
-from pairbench.registry import design_names
 
 
 @pytest.fixture
@@ -33,28 +33,28 @@ def refreshed(root: Path, tmp_path: Path) -> Callable[[str], str]:
 def test_a_page_shows_what_its_commands_print(
     root: Path, refreshed: Callable[[str], str], page: str
 ) -> None:
-    shown = (root / "docs" / page).read_text()
-    assert shown.count("\n$ ") > 5
+    content = (root / "docs" / page).read_text()
+    assert content.count("\n$ ") > 5
     # The last digits may differ from machine to machine.
-    assert _without_numbers(refreshed(shown)) == _without_numbers(shown)
+    assert _without_numbers(refreshed(content)) == _without_numbers(content)
 
 
 def test_the_page_of_annotators_is_current(root: Path, refreshed: Callable[[str], str]) -> None:
-    shown = (root / "docs" / "annotators.md").read_text()
+    content = (root / "docs" / "annotators.md").read_text()
     command = "python docs/refresh.py docs/annotators.md"
-    assert _without_numbers(refreshed(shown)) == _without_numbers(shown), command
+    assert _without_numbers(refreshed(content)) == _without_numbers(content), command
     for name in annotator_names():
-        assert f"[{name}](#{name})" in shown
-        assert f"\n### {name}\n" in shown
+        assert f"[{name}](#{name})" in content
+        assert f"\n### {name}\n" in content
 
 
 def test_the_page_of_designs_is_current(root: Path, refreshed: Callable[[str], str]) -> None:
-    shown = (root / "docs" / "designs.md").read_text()
-    assert refreshed(shown) == shown, "python docs/refresh.py docs/designs.md"
+    content = (root / "docs" / "designs.md").read_text()
+    assert refreshed(content) == content, "python docs/refresh.py docs/designs.md"
     for name in design_names():
-        assert f"[{name}](#{name})" in shown
-        assert f"\n### {name}\n" in shown
-    for link in re.findall(r"\]\(\.\./(\S+?)\)", shown):
+        assert f"[{name}](#{name})" in content
+        assert f"\n### {name}\n" in content
+    for link in re.findall(r"\]\(\.\./(\S+?)\)", content):
         assert (root / link).exists(), link
 
 

@@ -15,8 +15,8 @@ from pairbench.language.embeddings import hidden_features, score_vectors
 from pairbench.language.likelihood import direct_log_likelihoods, tree_log_likelihoods
 from pairbench.language.rewards import RewardModel, batched_logits, text_scores
 from pairbench.language.sampling import Sampling, TransformersSampler
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
-from pairbench.language.tokens import tokenised
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
+from pairbench.language.tokens import tokenize_pool
 from pairbench.training.fleet import train_fleet
 from pairbench.training.recipe import Recipe
 from pairbench.training.trl import TRLTrainer
@@ -55,7 +55,7 @@ def saved(folder: Path, architecture: str) -> str:
     model = tiny_model(architecture, tokenizer, seed=1)
     for weights in model.parameters():
         weights.data *= 4.0 if weights.dim() > 1 else 1.0
-    return save(folder / architecture, model, tokenizer)
+    return save_model(folder / architecture, model, tokenizer)
 
 
 def both(folder: str, dtype: str = "float32") -> tuple[Checkpoint, Checkpoint]:
@@ -143,7 +143,7 @@ def test_a_full_memory_halves_the_batch(tmp_path: Path) -> None:
 def test_likelihoods_and_features_are_those_of_the_cpu(tmp_path: Path, architecture: str) -> None:
     here, there = both(saved(tmp_path, architecture))
     pool = words(longest=4, shortest=1)
-    tokens = tokenised(pool, here.tokenizer, here.context)
+    tokens = tokenize_pool(pool, here.tokenizer, here.context)
     for of in (direct_log_likelihoods, tree_log_likelihoods):
         np.testing.assert_allclose(of(there.model, tokens), of(here.model, tokens), atol=1e-4)
     for pooling in ("mean", "last"):
@@ -156,7 +156,7 @@ def test_likelihoods_and_features_are_those_of_the_cpu(tmp_path: Path, architect
 @pytest.mark.parametrize("architecture", DECODERS)
 def test_likelihoods_in_bfloat16_are_near(tmp_path: Path, architecture: str) -> None:
     here, there = both(saved(tmp_path, architecture), "bfloat16")
-    tokens = tokenised(words(longest=4, shortest=1), here.tokenizer, here.context)
+    tokens = tokenize_pool(words(longest=4, shortest=1), here.tokenizer, here.context)
     expected = direct_log_likelihoods(here.model, tokens)
     by_tree, direct = (
         of(there.model, tokens) for of in (tree_log_likelihoods, direct_log_likelihoods)

@@ -33,9 +33,9 @@ def test_small_models_on_the_cpu_go_all_the_way(
     before = gpu.PAGE.read_bytes()
     gpu.main(["--tiny", "--accumulation", "2"])
     assert gpu.PAGE.read_bytes() == before
-    told = capsys.readouterr().out
-    assert told.startswith("On the CPU, with torch ")
-    rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    out = capsys.readouterr().out
+    assert out.startswith("On the CPU, with torch ")
+    rows = [line.strip("| ").split(" | ") for line in out.splitlines() if line.startswith("| ")]
     assert [row[0].split(",")[0] for row in rows[1:]] == ["generation", "DPO", "scoring"]
     for row in rows[1:]:
         assert len(row) == len(rows[0]) == 8
@@ -52,9 +52,9 @@ def test_the_time_of_dpo_is_that_of_all_steps_but_the_first(
     tokenizer = word_tokenizer([f"w{i}" for i in range(gpu.TINY.words)], gpu.TINY.context)
     model = tiny_model("gpt2", tokenizer, width=16, layers=2, heads=2)
     checkpoint = Checkpoint("tiny", model, tokenizer, "random")
-    done = gpu.training(gpu.TINY, checkpoint, 2)
-    assert done.seconds == gpu.TINY.pairs / gpu.TINY.batch - 1  # a second from step to step
-    assert done.tokens == 12 * 2 * (2 * 8 + 1)
+    measurement = gpu.training(gpu.TINY, checkpoint, 2)
+    assert measurement.seconds == gpu.TINY.pairs / gpu.TINY.batch - 1  # a second from step to step
+    assert measurement.tokens == 12 * 2 * (2 * 8 + 1)
 
 
 def test_without_a_gpu_nothing_is_measured_or_written(
@@ -88,18 +88,18 @@ def test_the_models_have_the_sizes_of_real_ones(gpu: Any) -> None:
     # By hand: of each layer 12 width² and biases and norms, and the head, which is the table.
     width, layers = 1280, 36
     layer = 12 * width**2 + 13 * width
-    assert gpu.multiplied(decoder) == layers * layer + 2 * width + 50257 * width
+    assert gpu.matmul_parameters(decoder) == layers * layer + 2 * width + 50257 * width
     width, layers = 1024, 24
     layer = 12 * width**2 + 13 * width
     head = width**2 + width + width + 1
-    assert gpu.multiplied(classifier) == layers * layer + 2 * width + head
+    assert gpu.matmul_parameters(classifier) == layers * layer + 2 * width + head
 
 
 def test_a_row_says_what_was_measured(gpu: Any) -> None:
-    done = gpu.Measured("reading", 3_000_000, 2.0, 4e14, 3 * 2**30)
+    measurement = gpu.Measurement("reading", 3_000_000, 2.0, 4e14, 3 * 2**30)
     expected = "| reading | 3,000,000 | 2.0 | 1,500,000 | 3.0 GiB | 200.0 | 50.0% | 80.0% |"
-    assert done.row(4e14, 2.5e14) == expected
-    assert " – | 80.0% |" in done.row(np.nan, 2.5e14)
+    assert measurement.row(4e14, 2.5e14) == expected
+    assert " – | 80.0% |" in measurement.row(np.nan, 2.5e14)
 
 
 @pytest.mark.parametrize(
@@ -117,18 +117,18 @@ def test_a_row_says_what_was_measured(gpu: Any) -> None:
     ],
 )
 def test_peaks_are_of_one_gpu_each(gpu: Any, name: str, peak: float | None) -> None:
-    found = [value for names, (value, _) in gpu.PEAKS.items() if re.fullmatch(names, name)]
-    assert found == ([] if peak is None else [peak])
+    matches = [value for pattern, (value, _) in gpu.PEAKS.items() if re.fullmatch(pattern, name)]
+    assert matches == ([] if peak is None else [peak])
 
 
-def test_figures_take_the_place_of_what_was_there(gpu: Any) -> None:
+def test_figures_replace_earlier_ones(gpu: Any) -> None:
     page = gpu.PAGE.read_text(encoding="utf-8")
-    once = gpu.with_figures(page, "| new |\n")
+    once = gpu.replace_figures(page, "| new |\n")
     assert "\n\n| new |\n\n<!-- end -->\n" in once
     assert "No figures yet" not in once
-    assert gpu.with_figures(once, "| new |\n") == once
+    assert gpu.replace_figures(once, "| new |\n") == once
     head, tail = page.split(gpu.BEGIN)[0], page.split(gpu.END)[1]
     assert once.startswith(head)
     assert once.endswith(tail)
     with pytest.raises(ValueError, match="expected the lines"):
-        gpu.with_figures("# Another page", "| new |")
+        gpu.replace_figures("# Another page", "| new |")

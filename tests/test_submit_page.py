@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pairbench.submission.collection import load_entries
-from pairbench.submission.entry import LEVELS, read_entry
+from pairbench.boards.collection import load_entries
+from pairbench.boards.entry import LEVELS, read_entry
 
 
 @pytest.fixture

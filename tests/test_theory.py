@@ -12,7 +12,7 @@ from pairbench.information import (
     predicted_gap,
 )
 from pairbench.information.fisher import uniform_information
-from pairbench.registry import environment_ids
+from pairbench.worlds.registry import environment_ids
 
 WELL_SPECIFIED = [
     name

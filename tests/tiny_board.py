@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from pairbench import run
-from pairbench.submission.entry import write_entry
+from pairbench.boards.entry import write_entry
 from pairbench.submission.submit import make_submission
 from tests.small_board import small_board
 

@@ -1,4 +1,4 @@
-"""Questions out to annotators' tools and trainers, and answers back.
+"""Export of questions to annotation tools and trainers, and import of answers.
 
 Formats: Label Studio's tasks and its JSON, JSON-MIN and CSV exports
 (labelstud.io/guide/task_format); records of Argilla 2 as ``Dataset.records.from_json`` and
@@ -16,189 +16,195 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
-from pairbench.annotation.content import Message, rendered
-from pairbench.annotation.labels import (
+from pairbench._util.files import write_atomic
+from pairbench.annotation.pairs import Question
+from pairbench.errors import InvalidData, UnknownName, unknown_name_error
+from pairbench.pool.content import Message, render_content
+from pairbench.pool.labels import (
     Label,
-    Merged,
+    MergedLabels,
     Name,
     Preference,
     QuestionId,
+    encode_jsonl,
+    encode_labels,
     is_answered,
-    jsonl,
-    labels_bytes,
-    merged,
+    merge_labels,
 )
-from pairbench.annotation.pairs import Question
-from pairbench.annotation.rows import Row, read_rows, validated
-from pairbench.errors import InvalidData, UnknownName, unknown
-from pairbench.files import write_whole
+from pairbench.pool.records import Record, iter_records, validate_record
 
-ASK = "Which of the two completions answers the prompt better?"
+INSTRUCTION = "Which of the two completions answers the prompt better?"
 ANSWERS = {
     "first": "the first",
     "second": "the second",
     "tie": "as good as each other",
     "skip": "cannot say",
 }
+"""Texts of the four answers for annotators."""
 
-_LABEL_STUDIO = f"""<View>
+_LABEL_STUDIO_CONFIG = f"""<View>
   <Header value="Prompt"/>
   <View style="white-space: pre-wrap"><Text name="prompt" value="$prompt"/></View>
   <View style="display: grid; grid-template-columns: 1fr 1fr; gap: 2em; white-space: pre-wrap">
     <View><Header value="First"/><Text name="first" value="$first"/></View>
     <View><Header value="Second"/><Text name="second" value="$second"/></View>
   </View>
-  <Header value="{ASK}"/>
+  <Header value="{INSTRUCTION}"/>
   <Choices name="preferred" toName="prompt" choice="single" showInline="true" required="true">
     {"".join(f'<Choice value="{value}" html="{text}"/>' for value, text in ANSWERS.items())}
   </Choices>
 </View>
 """
-# What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# First characters of what a spreadsheet takes for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Exported(NamedTuple):
-    """What an export is made of.
+class Export(NamedTuple):
+    """Files of an export, with counts.
 
     Attributes:
-        files: content by the ending of the file's name.
-        rows: how many there are.
-        unit: what they are.
-        left_out: how many labels or questions are not, by reason.
+        files: contents by the suffix of the file's name.
+        rows: the number of exported units.
+        unit: what is counted, such as "pairs".
+        omitted: the number of labels or questions left out, by reason.
     """
 
     files: dict[str, bytes]
     rows: int
     unit: str
-    left_out: dict[str, int]
+    omitted: dict[str, int]
 
     def paths(self, pairs: Path, out: Path | None = None) -> dict[Path, bytes]:
-        """The content by path.
+        """Return the contents by path.
 
         Args:
-            pairs: the file of the questions, beside which and after which files are named.
-            out: the first file, where it should be another; the rest then stands beside that.
+            pairs: the file of the questions; exports are written beside it, and named after it.
+            out: the path of the first file, if another; the other files are written beside it.
         """
         stem = pairs.with_suffix("") if out is None else out.with_suffix("")
-        named = {stem.with_name(stem.name + ending): self.files[ending] for ending in self.files}
+        paths = {stem.with_name(stem.name + suffix): self.files[suffix] for suffix in self.files}
         if out is None:
-            return named
-        first, *others = named
-        return {out: named[first], **{path: named[path] for path in others}}
+            return paths
+        first, *rest = paths
+        return {out: paths[first], **{path: paths[path] for path in rest}}
 
 
-class Answers(NamedTuple):
-    """What annotators gave back.
+class AnnotatorAnswers(NamedTuple):
+    """Answers in a file from a tool or a person.
 
     Attributes:
-        labels: their answers.
-        unanswered: how many questions of the file have none.
+        labels: the answers.
+        unanswered: the number of questions without an answer.
     """
 
     labels: list[Label]
     unanswered: int
 
 
-class BroughtIn(NamedTuple):
-    """What an import did.
+class ImportSummary(NamedTuple):
+    """Result of an import into a labels file.
 
     Attributes:
-        answers: what the annotators gave back.
-        merged: the labels file as it is now.
-        written: whether it was written; it is not where the answers are that very file.
+        answers: the imported answers.
+        merge: the labels file after the import, with counts.
+        written: whether the labels file was written; false if the answers are that very file.
     """
 
-    answers: Answers
-    merged: Merged
+    answers: AnnotatorAnswers
+    merge: MergedLabels
     written: bool
 
 
-def exported(asked: Sequence[Question], to: str, labels: Sequence[Label] = ()) -> Exported:
-    """Questions in the format of a tool.
+def export_questions(
+    questions: Sequence[Question], to: str, labels: Sequence[Label] = ()
+) -> Export:
+    """Export questions in the format of a tool.
 
     Args:
-        asked: the questions, in their order.
+        questions: the questions, in their order.
         to: the format's name.
-        labels: answers, for the formats that need them, besides those that stand in the questions.
+        labels: answers, for formats that need them; they replace answers within the questions.
 
     Raises:
         UnknownName: If there is no such format.
-        InvalidData: If the format needs what the questions do not hold.
+        InvalidData: If the questions lack something that the format needs.
     """
     if to not in _EXPORTS:
-        raise unknown(UnknownName, "format", to, _EXPORTS)
-    return _EXPORTS[to](asked, labels)
+        raise unknown_name_error(UnknownName, "format", to, _EXPORTS)
+    return _EXPORTS[to](questions, labels)
 
 
-def read_answers(path: Path) -> Answers:
-    """Read what a tool or a person gave back; the format is told by the fields.
+def read_answers(path: Path) -> AnnotatorAnswers:
+    """Read the answers in a file from a tool or a person; its fields tell the format.
 
     Raises:
-        InvalidData: If a row cannot be read, with its place and field.
+        InvalidData: If a record cannot be read; the message gives its location and field.
     """
     labels: list[Label] = []
     unanswered = 0
-    for row in read_rows(path):
-        found = list(_answers(row, path))
-        labels += found
-        unanswered += not found
-    return Answers(labels, unanswered)
+    for row in iter_records(path):
+        record_labels = list(_parse_answers(row, path))
+        labels += record_labels
+        unanswered += not record_labels
+    return AnnotatorAnswers(labels, unanswered)
 
 
 def read_labels(path: Path) -> list[Label]:
-    """The labels of a file that should hold some, in any of the forms that answers come in.
+    """Read the labels of a file in any format for answers.
 
     Raises:
-        InvalidData: If the file holds none, or cannot be read.
+        InvalidData: If the file has no labels, or cannot be read.
     """
-    return _some(read_answers(path), path).labels
+    return _check_any(read_answers(path), path).labels
 
 
-def bring_in(answers: Path, labels: Path) -> BroughtIn:
-    """Add answers to a labels file, which is made if it is not there.
+def import_answers(answers: Path, labels: Path) -> ImportSummary:
+    """Add answers to a labels file, which is created if it does not exist.
 
     Args:
-        answers: what a tool or a person gave back.
+        answers: a file from a tool or a person.
         labels: the labels file.
 
     Raises:
         InvalidData: If either cannot be read, or there are no answers.
     """
-    found = _some(read_answers(answers), answers)
-    there = labels.exists() and labels.stat().st_size > 0
-    if there and answers.samefile(labels):
-        return BroughtIn(found, merged(found.labels, found.labels), written=False)
-    old = read_answers(labels).labels if there else []
-    together = merged(old, found.labels)
-    write_whole(labels, labels_bytes(together.labels))
-    return BroughtIn(found, together, written=True)
+    new = _check_any(read_answers(answers), answers)
+    has_labels = labels.exists() and labels.stat().st_size > 0
+    if has_labels and answers.samefile(labels):
+        return ImportSummary(new, merge_labels(new.labels, new.labels), written=False)
+    old = read_answers(labels).labels if has_labels else []
+    update = merge_labels(old, new.labels)
+    write_atomic(labels, encode_labels(update.labels))
+    return ImportSummary(new, update, written=True)
 
 
-# -- out -----------------------------------------------------------------------------------------
+# -- export --------------------------------------------------------------------------------------
 
 
-def _label_studio(asked: Sequence[Question], _: Sequence[Label]) -> Exported:
+def _export_label_studio(questions: Sequence[Question], _: Sequence[Label]) -> Export:
     tasks = [
-        {"data": {"pair_id": question.id, "rank": question.rank, **_shown(question)}}
-        for question in asked
+        {"data": {"pair_id": question.id, "rank": question.rank, **_texts(question)}}
+        for question in questions
     ]
-    return Exported(
-        {".label-studio.json": _json(tasks), ".label-studio.xml": _LABEL_STUDIO.encode()},
+    return Export(
+        {
+            ".label-studio.json": _encode_json(tasks),
+            ".label-studio.xml": _LABEL_STUDIO_CONFIG.encode(),
+        },
         len(tasks),
         "pairs",
         {},
     )
 
 
-def _argilla(asked: Sequence[Question], _: Sequence[Label]) -> Exported:
+def _export_argilla(questions: Sequence[Question], _: Sequence[Label]) -> Export:
     records = [
-        {"id": question.id, "fields": _shown(question), "metadata": {"rank": question.rank}}
-        for question in asked
+        {"id": question.id, "fields": _texts(question), "metadata": {"rank": question.rank}}
+        for question in questions
     ]
     options = [{"value": value, "text": text} for value, text in ANSWERS.items()]
     settings = {
-        "guidelines": ASK,
+        "guidelines": INSTRUCTION,
         "fields": [
             {"name": name, "title": name, "required": True, "settings": {"type": "text"}}
             for name in ("prompt", "first", "second")
@@ -206,7 +212,7 @@ def _argilla(asked: Sequence[Question], _: Sequence[Label]) -> Exported:
         "questions": [
             {
                 "name": "preferred",
-                "title": ASK,
+                "title": INSTRUCTION,
                 "required": True,
                 "settings": {"type": "label_selection", "options": options},
             }
@@ -215,213 +221,241 @@ def _argilla(asked: Sequence[Question], _: Sequence[Label]) -> Exported:
         "vectors": [],
         "allow_extra_metadata": True,
     }
-    return Exported(
-        {".argilla.json": _json(records), ".argilla-settings.json": _json(settings)},
+    return Export(
+        {".argilla.json": _encode_json(records), ".argilla-settings.json": _encode_json(settings)},
         len(records),
         "pairs",
         {},
     )
 
 
-def _csv(asked: Sequence[Question], _: Sequence[Label]) -> Exported:
+def _export_csv(questions: Sequence[Question], _: Sequence[Label]) -> Export:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(["pair_id", "rank", "prompt", "first", "second", "preferred", "annotator"])
-    for question in asked:
-        texts = [f"'{t}" if t.startswith(_FORMULA) else t for t in _shown(question).values()]
+    for question in questions:
+        texts = [f"'{t}" if t.startswith(_FORMULA_STARTS) else t for t in _texts(question).values()]
         writer.writerow([question.id, question.rank, *texts, "", ""])
-    # With a byte order mark, without which Excel reads UTF-8 as something else.
-    return Exported({".csv": buffer.getvalue().encode("utf-8-sig")}, len(asked), "pairs", {})
+    # With a byte order mark, without which Excel does not read UTF-8.
+    return Export({".csv": buffer.getvalue().encode("utf-8-sig")}, len(questions), "pairs", {})
 
 
-def _trl(asked: Sequence[Question], labels: Sequence[Label]) -> Exported:
-    by_id = defaultdict(list)
-    for label in labels:
-        by_id[label.id].append(label.label)
-    for question in asked:
-        if question.label is not None and question.id not in by_id:
-            by_id[question.id].append(question.label)
+def _export_trl(questions: Sequence[Question], labels: Sequence[Label]) -> Export:
+    answers = _answers_by_id(questions, labels)
+    is_chat = any(
+        not isinstance(c, str) for q in questions for c in (q.prompt, q.first, q.second) if c
+    )
     rows: list[dict[str, Any]] = []
     left_out = dict.fromkeys(("ties", "skips", "pairs without a label"), 0)
-    chat = any(not isinstance(c, str) for q in asked for c in (q.prompt, q.first, q.second) if c)
-    for question in asked:
-        answers = by_id.pop(question.id, [])
-        left_out["pairs without a label"] += not answers
-        for answer in answers:
+    for question in questions:
+        question_answers = answers.pop(question.id, [])
+        left_out["pairs without a label"] += not question_answers
+        for answer in question_answers:
             if answer in ("tie", "skip"):
                 left_out[f"{answer}s"] += 1
-                continue
-            if question.prompt is None:
-                raise InvalidData(
-                    f"pair {question.id} has the id of its prompt ({question.prompt_id}) and no "
-                    "text, and a trainer needs the text. Choose the pairs from a pool that has a "
-                    "'prompt' beside the ids."
-                )
-            both = [question.first, question.second]
-            chosen, rejected = both if answer == "first" else reversed(both)
-            row = {"prompt": question.prompt, "chosen": chosen, "rejected": rejected}
-            rows.append({k: _turns(v, k) for k, v in row.items()} if chat else row)
-    left_out["labels of other pairs"] = sum(map(len, by_id.values()))
+            else:
+                rows.append(_preference_row(question, answer, is_chat=is_chat))
+    left_out["labels of other pairs"] = sum(map(len, answers.values()))
     if not rows:
         raise InvalidData(
-            f"there is nothing to train on: of {len(asked)} pairs, none has a label that prefers "
-            "one completion. Give the labels by --labels labels.jsonl; "
-            "`pairbench import` makes such a file of what annotators give back."
+            f"there is nothing to train on: of {len(questions)} pairs, none has a label that "
+            "prefers one completion. Give the labels by --labels labels.jsonl; "
+            "`pairbench import` makes such a file from annotators' answers."
         )
-    return Exported({".trl.jsonl": jsonl(rows)}, len(rows), "preferences", left_out)
+    return Export({".trl.jsonl": encode_jsonl(rows)}, len(rows), "preferences", left_out)
 
 
-def _turns(value: str | list[Message], where: str) -> list[Message]:
-    """A text as the conversation that it is."""
-    role = "user" if where == "prompt" else "assistant"
+def _answers_by_id(questions: Sequence[Question], labels: Sequence[Label]) -> dict[str, list[str]]:
+    """Group answers by question; an answer within a question counts if there are no others."""
+    answers = defaultdict(list)
+    for label in labels:
+        answers[label.id].append(label.label)
+    for question in questions:
+        if question.label is not None and question.id not in answers:
+            answers[question.id].append(question.label)
+    return answers
+
+
+def _preference_row(question: Question, answer: str, *, is_chat: bool) -> dict[str, Any]:
+    """Make a row of TRL's preference format of a question answered by "first" or "second"."""
+    if question.prompt is None:
+        raise InvalidData(
+            f"pair {question.id} has the id of its prompt ({question.prompt_id}) and no "
+            "text, and a trainer needs the text. Choose the pairs from a pool that has a "
+            "'prompt' beside the ids."
+        )
+    completions = [question.first, question.second]
+    chosen, rejected = completions if answer == "first" else reversed(completions)
+    row = {"prompt": question.prompt, "chosen": chosen, "rejected": rejected}
+    return {name: _as_messages(value, name) for name, value in row.items()} if is_chat else row
+
+
+def _as_messages(value: str | list[Message], field: str) -> list[Message]:
+    """Convert a text to a conversation of one message."""
+    role = "user" if field == "prompt" else "assistant"
     return [{"role": role, "content": value}] if isinstance(value, str) else value
 
 
-def _shown(question: Question) -> dict[str, str]:
-    """The three texts that people see; none is empty, which some tools refuse."""
+def _texts(question: Question) -> dict[str, str]:
+    """Render the three texts that annotators see; none is empty, which some tools refuse."""
     prompt = f"(prompt {question.prompt_id})" if question.prompt is None else question.prompt
-    texts = {"prompt": prompt, "first": question.first, "second": question.second}
-    return {name: rendered(text).strip() or "(empty)" for name, text in texts.items()}
+    contents = {"prompt": prompt, "first": question.first, "second": question.second}
+    return {name: render_content(text).strip() or "(empty)" for name, text in contents.items()}
 
 
-def _json(value: Any) -> bytes:
-    # In ASCII, because some tools read it in the encoding of the machine they run on.
+def _encode_json(value: Any) -> bytes:
+    # In ASCII, because some tools read it in the encoding of their machine.
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-_EXPORTS: dict[str, Callable[[Sequence[Question], Sequence[Label]], Exported]] = {
-    "argilla": _argilla,
-    "csv": _csv,
-    "label-studio": _label_studio,
-    "trl": _trl,
+_EXPORTS: dict[str, Callable[[Sequence[Question], Sequence[Label]], Export]] = {
+    "argilla": _export_argilla,
+    "csv": _export_csv,
+    "label-studio": _export_label_studio,
+    "trl": _export_trl,
 }
 
 
-# -- back ----------------------------------------------------------------------------------------
+# -- import --------------------------------------------------------------------------------------
 
 
-class _Flat(Label):
-    """A row with a pair's id and an answer: ours, a spreadsheet's, Label Studio's flat exports."""
+class _FlatAnswer(Label):
+    """A labels file's record, a spreadsheet's row, or a record of Label Studio's flat exports."""
 
     annotation_id: Name | None = None
 
 
-def _who(value: object) -> object:
-    """Label Studio says who annotated by a number, or by an object."""
+def _annotator_id(value: object) -> object:
+    """Return the annotator's email or id where Label Studio has an object in its place."""
     return value.get("email") or value.get("id") if isinstance(value, dict) else value
 
 
-class _Annotation(BaseModel):
+class _LabelStudioAnnotation(BaseModel):
+    """An annotation of a Label Studio task."""
+
     id: Name | None = None
-    completed_by: Annotated[Name | None, BeforeValidator(_who)] = None
+    completed_by: Annotated[Name | None, BeforeValidator(_annotator_id)] = None
     was_cancelled: bool = False
     result: list[dict[str, Any]] = []
 
 
-class _Data(BaseModel):
+class _LabelStudioData(BaseModel):
+    """The data of a Label Studio task."""
+
     pair_id: QuestionId
 
 
-class _Task(BaseModel):
+class _LabelStudioTask(BaseModel):
     """A task of Label Studio."""
 
-    data: _Data
-    annotations: list[_Annotation] = []
+    data: _LabelStudioData
+    annotations: list[_LabelStudioAnnotation] = []
 
 
-def _responses(value: object) -> object:
-    """Argilla 2 has responses by question; Argilla 1 a list of people's, drafts among them."""
+def _normalise_responses(value: object) -> object:
+    """Convert Argilla's responses to a list of values and users.
+
+    Argilla 2 has the responses by question; Argilla 1 has a list by user, which includes drafts.
+    """
     if isinstance(value, dict):
         return value.get("preferred") or []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(response, dict) for response in value):
         return value or []
     return [
         {
-            "user_id": one.get("user_id"),
-            # What was written before the record was discarded is no answer.
-            "value": (one.get("values") or {}).get("preferred", {}).get("value")
-            if one.get("status") != "discarded"
+            "user_id": response.get("user_id"),
+            # A discarded response may still have a value, which is no answer.
+            "value": (response.get("values") or {}).get("preferred", {}).get("value")
+            if response.get("status") != "discarded"
             else None,
         }
-        for one in value
-        if one.get("status") != "draft"
+        for response in value
+        if response.get("status") != "draft"
     ]
 
 
-class _Response(BaseModel):
+class _ArgillaResponse(BaseModel):
+    """A response to the question of an Argilla record."""
+
     value: Preference
     user_id: Name | None = None
 
 
-class _Record(BaseModel):
+class _ArgillaRecord(BaseModel):
     """A record of Argilla."""
 
-    # Argilla 1 knows records by an external id only.
+    # Argilla 1 has our id as external id.
     id: QuestionId = Field(validation_alias=AliasChoices("external_id", "id"))
-    responses: Annotated[list[_Response], BeforeValidator(_responses)] = []
+    responses: Annotated[list[_ArgillaResponse], BeforeValidator(_normalise_responses)] = []
 
 
-def _answers(row: Row, path: Path) -> Iterator[Label]:
+def _parse_answers(row: Record, path: Path) -> Iterator[Label]:
+    """Yield the answers of a record; its fields tell the format."""
     values = row.values
     if "data" in values:
-        yield from _of_label_studio(row)
+        yield from _parse_label_studio(row)
     elif "fields" in values:
-        yield from _of_argilla(row)
+        yield from _parse_argilla(row)
     elif is_answered(row):
-        flat = validated(_Flat, row)
+        flat = validate_record(_FlatAnswer, row)
         source = f"label-studio {flat.annotation_id}" if flat.annotation_id else path.name
-        yield _label(flat.id, flat.label, flat.annotator, flat.source or source)
+        yield _make_label(flat.id, flat.label, flat.annotator, flat.source or source)
     elif "pair_id" not in values and "id" not in values:
         fields = ", ".join(map(repr, values))
         raise InvalidData(
-            f"{row.place}: the fields are {fields}. Expected a pair's id ('pair_id' or 'id') with "
-            "a 'label' or 'preferred', or an export of Label Studio (JSON, JSON-MIN or CSV) or of "
-            "Argilla."
+            f"{row.location}: the fields are {fields}. Expected a pair's id ('pair_id' or 'id') "
+            "with a 'label' or 'preferred', or an export of Label Studio (JSON, JSON-MIN or CSV) "
+            "or of Argilla."
         )
 
 
-def _of_label_studio(row: Row) -> Iterator[Label]:
-    task = validated(_Task, row)
+def _parse_label_studio(row: Record) -> Iterator[Label]:
+    task = validate_record(_LabelStudioTask, row)
     for annotation in task.annotations:
-        said: object = None
+        answer: object = None
         if annotation.result and not annotation.was_cancelled:
-            said = _choice(annotation.result, row.place)
-        yield _label(
+            answer = _annotation_answer(annotation.result, row.location)
+        yield _make_label(
             task.data.pair_id,
-            said,
+            answer,
             annotation.completed_by,
             f"label-studio {annotation.id}",
-            row.place,
+            row.location,
         )
 
 
-def _choice(result: list[dict[str, Any]], place: str) -> object:
-    """The answer among an annotation's results: a choice, or a side of the pairwise tag."""
-    named = [item for item in result if item.get("from_name") == "preferred"] or result
-    for item in named:
+def _annotation_answer(results: list[dict[str, Any]], location: str) -> object:
+    """Find the answer in an annotation's results: a choice, or a side of the pairwise tag."""
+    answers = [item for item in results if item.get("from_name") == "preferred"] or results
+    for item in answers:
         value = item.get("value", {})
         if item.get("type") == "pairwise" or "selected" in value:
             return value.get("selected")
         if choices := value.get("choices"):
             return choices[0]
     raise InvalidData(
-        f"{place}: an annotation holds neither a choice nor a pairwise selection. Set the project "
-        "up with the labelling configuration that `pairbench export` wrote beside the tasks."
+        f"{location}: an annotation holds neither a choice nor a pairwise selection. Set the "
+        "project up with the labelling configuration that `pairbench export` wrote beside the "
+        "tasks."
     )
 
 
-def _of_argilla(row: Row) -> Iterator[Label]:
-    record = validated(_Record, row)
+def _parse_argilla(row: Record) -> Iterator[Label]:
+    record = validate_record(_ArgillaRecord, row)
     for response in record.responses:
-        yield _label(record.id, response.value, response.user_id, "argilla")
+        yield _make_label(record.id, response.value, response.user_id, "argilla")
 
 
-def _label(id_: str, said: object, annotator: str | None, source: str, place: str = "") -> Label:
-    values = {"id": id_, "label": said, "annotator": annotator, "source": source}
-    return validated(Label, Row(place, values))
+def _make_label(
+    id_: str, answer: object, annotator: str | None, source: str, location: str = ""
+) -> Label:
+    """Validate an answer; errors give the location."""
+    values = {"id": id_, "label": answer, "annotator": annotator, "source": source}
+    return validate_record(Label, Record(location, values))
 
 
-def _some(answers: Answers, path: Path) -> Answers:
+def _check_any(answers: AnnotatorAnswers, path: Path) -> AnnotatorAnswers:
+    """Return the answers of a file, of which there must be at least one."""
     if not answers.labels:
         raise InvalidData(
             f"{path} holds {answers.unanswered} questions and no answer. Expected a 'label' or "

@@ -1,33 +1,34 @@
-"""The pairs file: questions in the order in which they should be asked, each complete in itself."""
+"""Pairs file: questions in the order in which to ask them, each with its texts."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from pairbench.annotation.content import Content, question_id
-from pairbench.annotation.labels import ANSWER_FIELDS, Name, Preference, QuestionId, jsonl
-from pairbench.annotation.pools import Corpus
-from pairbench.annotation.rows import read_rows, validated
 from pairbench.errors import InvalidData
-from pairbench.pool import Pairs, repeats
+from pairbench.pool.content import Content, question_id
+from pairbench.pool.corpus import Corpus
+from pairbench.pool.labels import ANSWER_FIELDS, Name, Preference, QuestionId, encode_jsonl
+from pairbench.pool.pairs import count_repeats
+from pairbench.pool.pool import Pairs
+from pairbench.pool.records import iter_records, validate_record
 
 
 class Question(BaseModel):
     """A pair to be compared.
 
     Attributes:
-        id: of the question, made from its texts.
-        rank: its place in the order, from 1; whoever stops early stops here or there.
-        prompt: the prompt's text or conversation, None where the pool holds an id only.
+        id: the question's id, a digest of its texts.
+        rank: its position in the order, from 1; annotation may stop after any question.
+        prompt: the prompt's text or conversation, None if the pool file has only an id.
         first: the completion that is shown first.
-        second: the other.
-        prompt_id: the pool's id of the prompt.
-        first_id: the pool's id, or the model, of the first completion.
-        second_id: of the second.
-        index: ``(prompt, first, second)``, their places in the pool file, from 0.
-        label: the answer, where somebody has written it beside the question.
-        annotator: who that was.
+        second: the completion that is shown second.
+        prompt_id: the pool file's id of the prompt.
+        first_id: the pool file's id, or the model, of the first completion.
+        second_id: the pool file's id, or the model, of the second completion.
+        index: ``(prompt, first, second)``, their indices in the pool file, from 0.
+        label: the answer, if one was entered in the pairs file.
+        annotator: who answered.
     """
 
     id: QuestionId
@@ -43,22 +44,22 @@ class Question(BaseModel):
     annotator: Name | None = None
 
 
-def questions(corpus: Corpus, pairs: Pairs, past: Pairs) -> list[Question]:
-    """Pairs of a pool as questions.
+def make_questions(corpus: Corpus, pairs: Pairs, past: Pairs) -> list[Question]:
+    """Make questions of pairs of a pool.
 
     Args:
         corpus: the pool's prompts and completions.
         pairs: ``(n, 3)``, in their order.
-        past: ``(m, 3)``, the pairs asked before, so that one asked again gets an id of its own.
+        past: ``(m, 3)``, the pairs asked before, so that a repeated one gets an id of its own.
     """
-    asked = []
-    before = repeats(pairs, past)
-    for rank, ((x, i, j), times) in enumerate(zip(pairs.tolist(), before, strict=True), start=1):
+    questions = []
+    n_before = count_repeats(pairs, past)
+    for rank, ((x, i, j), times) in enumerate(zip(pairs.tolist(), n_before, strict=True), start=1):
         prompt = corpus.prompts[x]
         first, second = prompt.candidates[i], prompt.candidates[j]
-        asked.append(
+        questions.append(
             Question(
-                id=question_id(first.key, second.key, int(times)),
+                id=question_id(first.digest, second.digest, int(times)),
                 rank=rank,
                 prompt=prompt.content,
                 first=first.content,
@@ -69,28 +70,29 @@ def questions(corpus: Corpus, pairs: Pairs, past: Pairs) -> list[Question]:
                 index=(prompt.number, i, j),
             )
         )
-    return asked
+    return questions
 
 
-def pairs_bytes(asked: Iterable[Question]) -> bytes:
-    """The content of a pairs file."""
-    return jsonl(question.model_dump(exclude_none=True) for question in asked)
+def encode_pairs(questions: Iterable[Question]) -> bytes:
+    """Encode questions as the content of a pairs file."""
+    return encode_jsonl(question.model_dump(exclude_none=True) for question in questions)
 
 
 def read_pairs(paths: Sequence[Path]) -> list[Question]:
-    """The questions of one or more pairs files; one that is in several is taken once.
+    """Read the questions of one or more pairs files; one that is in several is taken once.
 
     Raises:
-        InvalidData: If a file cannot be read, or a row is no question, with its line and field.
+        InvalidData: If a file cannot be read, or a record is not a question; the message gives the
+            line and the field.
     """
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for path in paths:
-        for row in read_rows(path):
+        for row in iter_records(path):
             if "first" not in row.values and "label" in row.values:
                 raise InvalidData(
-                    f"{row.place}: this is a label, not a pair. Expected a file that "
+                    f"{row.location}: this is a label, not a pair. Expected a file that "
                     "`pairbench select` wrote; labels go with --labels."
                 )
-            question = validated(Question, row)
-            found.setdefault(question.id, question)
-    return list(found.values())
+            question = validate_record(Question, row)
+            questions.setdefault(question.id, question)
+    return list(questions.values())

@@ -1,4 +1,4 @@
-"""One round of annotation: from a pool file and the labels so far to a pairs file."""
+"""Annotation round: from a pool file and the labels so far to a pairs file."""
 
 import math
 from dataclasses import dataclass
@@ -9,67 +9,67 @@ import numpy as np
 
 from pairbench.annotation.embedding import pool_features
 from pairbench.annotation.exchange import read_labels
-from pairbench.annotation.pairs import pairs_bytes, questions
-from pairbench.annotation.pools import Corpus, read_corpus
-from pairbench.annotation.selection import Labelled, Selection, labelled, select_pairs
-from pairbench.pool import Pool
-from pairbench.registry import make_design
+from pairbench.annotation.pairs import encode_pairs, make_questions
+from pairbench.annotation.selection import LabelledPairs, Selection, match_labels, select_pairs
+from pairbench.design.registry import make_design
+from pairbench.pool.corpus import Corpus, read_corpus
+from pairbench.pool.pool import Pool
 
 
 @dataclass(frozen=True, eq=False)
-class Round:
-    """What a round is made of, for people to read.
+class AnnotationRound:
+    """An annotation round: its inputs, the chosen pairs, and the pairs file.
 
     Attributes:
         corpus: the prompts and completions.
-        pool: what the design saw.
-        features: what the features are.
-        past: what was answered before.
-        own_answers: how many of those the pool file itself holds.
+        pool: the pool that the design saw.
+        features: a description of the features.
+        past: the labels so far.
+        n_pool_file_labels: how many of the labels so far are in the pool file itself.
         design: the design's name.
-        selection: the chosen pairs, and what the model says of them.
+        selection: the chosen pairs, with their predicted gaps and their certificate.
         pairs_file: the content of the pairs file.
     """
 
     corpus: Corpus
     pool: Pool
     features: str
-    past: Labelled
-    own_answers: int
+    past: LabelledPairs
+    n_pool_file_labels: int
     design: str
     selection: Selection
     pairs_file: bytes
 
     @property
     def certainty(self) -> float:
-        """The probability of a prompt's likeliest completion under π_ref, on average."""
+        """Mean over prompts of the largest probability of a completion under π_ref."""
         return float(np.exp(self.pool.log_ref.max(axis=1)) @ self.pool.prompt_weights)
 
     def summary(self) -> dict[str, Any]:
-        """The figures as JSON; what is infinite is null."""
-        chosen, worth = self.selection, self.selection.worth
+        """Return the figures as JSON, with null for infinity."""
+        selection, worth = self.selection, self.selection.worth
         return {
             "pool": {
                 "file": str(self.corpus.path),
                 "prompts": self.pool.n_prompts,
                 "completions": int(self.pool.valid.sum()),
                 "pairs": self.pool.n_pairs,
-                "prompts_with_one_completion": self.corpus.lonely,
+                "prompts_with_one_completion": self.corpus.n_single_completion,
                 "duplicates": self.corpus.duplicates,
                 "empty": self.corpus.empty,
-                "prompts_without_text": self.corpus.nameless,
+                "prompts_without_text": self.corpus.n_without_text,
             },
             "features": {"dim": self.pool.dim, "source": self.features},
             "labels_so_far": len(self.past.pairs),
             "design": self.design,
-            "pairs": len(chosen.pairs),
-            "repeated": chosen.repeated,
-            "efficiency": chosen.efficiency,
-            "gap_before": float(chosen.gaps[0]),
-            "gap": chosen.gap,
-            "gap_random": chosen.random.gap(len(chosen.pairs)),
+            "pairs": len(selection.pairs),
+            "repeated": selection.repeated,
+            "efficiency": selection.efficiency,
+            "gap_before": float(selection.gaps[0]),
+            "gap": selection.gap,
+            "gap_random": selection.random.gap(len(selection.pairs)),
             "worth_random_labels": worth if math.isfinite(worth) else None,
-            "seconds": {"design": chosen.seconds[0], "certificate": chosen.seconds[1]},
+            "seconds": {"design": selection.seconds[0], "certificate": selection.seconds[1]},
         }
 
 
@@ -79,49 +79,49 @@ def plan_round(
     budget: int,
     *,
     labels: Path | None = None,
-    own_answers: bool = True,
+    pool_file_labels: bool = True,
     log_ref: bool = True,
     encoder: str | None = None,
     dim: int = 64,
     beta: float = 1.0,
     ridge: float = 1.0,
     seed: int = 0,
-) -> Round:
-    """Read, choose and judge.
+) -> AnnotationRound:
+    """Read a pool file and the labels so far, choose pairs, and encode the pairs file.
 
     Args:
-        pool_file: see :func:`pairbench.annotation.pools.read_corpus`.
+        pool_file: JSONL, JSON, CSV or Parquet, in a layout of :mod:`pairbench.pool.corpus`.
         design: a design by name, file or spec.
-        budget: labels to buy.
-        labels: the labels so far.
-        own_answers: whether comparisons that the pool file holds count as labels.
-        log_ref: whether its reference log-probabilities count; else all completions are alike.
-        encoder: see :func:`pairbench.annotation.embedding.pool_features`, as ``dim``.
-        dim: features at most.
+        budget: the number of labels to buy.
+        labels: the labels so far, as a file.
+        pool_file_labels: whether to count the comparisons in the pool file as labels.
+        log_ref: whether to use the pool file's reference log-probabilities; uniform otherwise.
+        encoder: a Hugging Face model for embeddings, as an id or a folder.
+        dim: the largest number of features.
         beta: β, reward units per nat.
         ridge: λ.
         seed: of all randomness.
 
     Raises:
-        PairbenchError: If anything that was given cannot be used.
+        PairbenchError: If a file or a parameter cannot be used.
     """
-    made = make_design(design)  # a wrong name should not cost the time that features take
+    selector = make_design(design)  # before the features, so that a wrong name fails fast
     corpus = read_corpus(pool_file)
-    given = read_labels(labels) if labels else []
-    past = labelled(corpus, given, str(labels), own=own_answers)
+    label_list = read_labels(labels) if labels else []
+    past = match_labels(corpus, label_list, str(labels), include_comparisons=pool_file_labels)
     features = pool_features(corpus, encoder=encoder, dim=dim, seed=seed)
     pool = corpus.pool(features.values, log_ref=log_ref)
     selection = select_pairs(
-        pool, made, budget, past=past, beta=beta, ridge=ridge, seed=seed, name=design
+        pool, selector, budget, past=past, beta=beta, ridge=ridge, seed=seed, name=design
     )
-    asked = questions(corpus, selection.pairs, past.pairs)
-    return Round(
+    questions = make_questions(corpus, selection.pairs, past.pairs)
+    return AnnotationRound(
         corpus=corpus,
         pool=pool,
         features=features.source,
         past=past,
-        own_answers=len(past.pairs) - len(given),
+        n_pool_file_labels=len(past.pairs) - len(label_list),
         design=design,
         selection=selection,
-        pairs_file=pairs_bytes(asked),
+        pairs_file=encode_pairs(questions),
     )

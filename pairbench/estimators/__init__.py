@@ -1,4 +1,6 @@
-"""What a design may believe about rewards from the labels so far."""
+"""Estimators, which fit posteriors over the rewards to labels, and their registry."""
+
+from typing import Any
 
 from pairbench.errors import UnknownEstimator
 from pairbench.estimators.belief import (
@@ -12,6 +14,8 @@ from pairbench.estimators.dropout import Dropout
 from pairbench.estimators.ensemble import Ensemble
 from pairbench.estimators.epistemic import Epistemic
 from pairbench.estimators.laplace import Laplace, LaplaceBelief
+from pairbench.spec.loading import Contract, Factory
+from pairbench.spec.registry import Registry
 
 __all__ = [
     "Belief",
@@ -23,32 +27,56 @@ __all__ = [
     "LaplaceBelief",
     "Members",
     "centred",
+    "describe_estimator",
+    "estimator_names",
     "make_estimator",
+    "register_estimator",
     "reward_differences",
 ]
 
-_HOMES = {
-    "dropout": ("dropout", "Dropout"),
-    "ensemble": ("ensemble", "Ensemble"),
-    "epistemic": ("epistemic", "Epistemic"),
-    "laplace": ("laplace", "Laplace"),
-}
+ESTIMATORS: Registry[Estimator[Belief]] = Registry(
+    Contract("estimator", Estimator, "pairbench.Estimator"),
+    "pairbench.estimators",
+    UnknownEstimator,
+    lambda: {
+        "dropout": "pairbench.estimators.dropout:Dropout",
+        "ensemble": "pairbench.estimators.ensemble:Ensemble",
+        "epistemic": "pairbench.estimators.epistemic:Epistemic",
+        "laplace": "pairbench.estimators.laplace:Laplace",
+    },
+    register_with="pairbench.register_estimator",
+)
+
+
+def register_estimator(name: str, estimator: Factory | None = None) -> Any:
+    """Register an estimator under a name; also usable as a decorator.
+
+    Args:
+        name: the name, such as ``"my-estimator"``.
+        estimator: a subclass of :class:`Estimator`.
+    """
+    return ESTIMATORS.register(name, estimator)
 
 
 def make_estimator(estimator: str) -> Estimator[Belief]:
-    """An estimator by name or spec.
+    """Build an estimator from a name or spec.
 
     Args:
-        estimator: ``"laplace"``, ``"ensemble"``, ``"dropout"`` or ``"epistemic"``, with parameters
-            as in ``"ensemble(members=20)"``.
+        estimator: ``"laplace"``, ``"ensemble"``, ``"dropout"``, ``"epistemic"``, or a registered
+            name, with parameters as in ``"ensemble(members=20)"``.
 
     Raises:
-        UnknownEstimator: If nothing answers to the name.
+        UnknownEstimator: If no estimator has the name.
         InvalidParameter: If a parameter is unknown or has an impossible value.
     """
-    from pairbench.registry import make_kind
+    return ESTIMATORS.make(estimator)
 
-    made: Estimator[Belief] = make_kind(
-        estimator, "estimator", "pairbench.estimators", _HOMES, UnknownEstimator
-    )
-    return made
+
+def estimator_names() -> list[str]:
+    """List the names of all estimators."""
+    return ESTIMATORS.names()
+
+
+def describe_estimator(name: str) -> dict[str, Any]:
+    """Describe an estimator; see :func:`pairbench.spec.record.describe_factory`."""
+    return ESTIMATORS.describe(name)

@@ -4,28 +4,30 @@ Source: Osband et al. 2021, *Epistemic Neural Networks*, arXiv 2107.08924; as a 
 choosing pairs: Dwaracherla et al. 2024, *Efficient Exploration for LLMs*, arXiv 2402.00396.
 
 The reward is μ(φ) + (σ(h, φ, z) + p(φ))ᵀz / √D: a base network μ with last hidden layer h, the
-epinet σ, which learns but passes no gradient on to h, and D prior networks p, which stay as they
-were drawn. Each z is one reward function; the training minimises the loss averaged over z. What μ
-and σ say untrained is subtracted, so that before the first label the rewards are the prior's.
+epinet σ, which is trained but passes no gradient on to h, and D prior networks p, which keep their
+initial weights. Each z is one reward function; training minimises the mean loss over z. The
+untrained outputs of μ and σ are subtracted, so that before the first label the rewards have the
+prior distribution.
 
-An average over z is also met by larger differences: where λ is so small that the prior's spread is
-many logits, and the epinet cannot take all of it back, μ exaggerates.
+Larger differences lower a mean loss over z, too: where λ is so small that the prior's standard
+deviation is many logits, and the epinet cannot cancel all of it, μ exaggerates.
 """
 
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pairbench._util.checks import check_at_least
 from pairbench.estimators.networks import (
-    AT_ONCE,
-    STIFFNESS,
+    DRAWS_PER_STEP,
+    PRIOR_PRECISION,
     Comparisons,
     NetworkEstimator,
     Weights,
-    activated,
+    draw_weights,
     perceptron,
-    random_weights,
-    trained,
+    scaled_relu,
+    train,
 )
 
 if TYPE_CHECKING:
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epistemic(NetworkEstimator):
-    """A base network with two hidden layers, and an epinet with one that is three times as wide.
+    """A base network with two hidden layers, and an epinet with one, three times as wide.
 
     Attributes:
-        indices: draws of z from which the belief is made.
+        indices: draws of z, each one reward function of the posterior.
         index_dim: D, the dimension of z.
     """
 
@@ -46,50 +48,59 @@ class Epistemic(NetworkEstimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_counts("indices", "index_dim")
+        check_at_least(1, indices=self.indices, index_dim=self.index_dim)
 
     def rewards(self, comparisons: Comparisons, generator: "Generator") -> "Tensor":
-        """See :meth:`NetworkEstimator.rewards`."""
+        """Train both networks, and return the rewards of each index, ``(indices, N K)``."""
         import torch
 
         dim, hidden, size = comparisons.inputs.shape[1], self.hidden, self.index_dim
-        base = random_weights(1, (dim, hidden, hidden, 1), generator)
-        epinet = random_weights(1, (hidden + dim + size, 3 * hidden, size), generator)
-        priors = random_weights(size, (dim, hidden, hidden, 1), generator)
+        base = draw_weights(1, (dim, hidden, hidden, 1), generator)
+        epinet = draw_weights(1, (hidden + dim + size, 3 * hidden, size), generator)
+        priors = draw_weights(size, (dim, hidden, hidden, 1), generator)
         start = base + epinet
 
-        prior = comparisons.everywhere(lambda x: perceptron(priors, x)[..., 0])
+        prior = comparisons.evaluate_on_pool(lambda x: perceptron(priors, x)[..., 0])
         scale = comparisons.scale(prior)
         prior /= math.sqrt(size)
-        inputs, prior_asked = comparisons.inputs[comparisons.asked], prior[:, comparisons.asked]
+        inputs = comparisons.inputs[comparisons.labelled]
+        prior_labelled = prior[:, comparisons.labelled]
 
-        def draw(count: int) -> "Tensor":
+        def draw_indices(count: int) -> "Tensor":
             return torch.randn(count, size, generator=generator, dtype=torch.float32)
 
         def change(weights: Weights, inputs: "Tensor", z: "Tensor") -> "Tensor":
             return self._learnable(weights, inputs, z) - self._learnable(start, inputs, z)
 
         def loss(weights: Weights) -> "Tensor":
-            z = draw(AT_ONCE)
-            drawn = change(weights, inputs, z) + z @ prior_asked
-            return comparisons.loss(scale * drawn).sum() / AT_ONCE
+            z = draw_indices(DRAWS_PER_STEP)
+            rewards = change(weights, inputs, z) + z @ prior_labelled
+            return comparisons.loss(scale * rewards).sum() / DRAWS_PER_STEP
 
-        # The average over z feels each output of the epinet as 1/D of a network.
-        stiffness = [STIFFNESS] * len(base) + [STIFFNESS / size] * len(epinet)
-        weights = trained(start, loss, self.steps, stiffness)
-        z = draw(self.indices)
-        return scale * (comparisons.everywhere(lambda x: change(weights, x, z)) + z @ prior)
+        # On average over z, each output of the epinet counts as 1/D of a network.
+        precisions = [PRIOR_PRECISION] * len(base) + [PRIOR_PRECISION / size] * len(epinet)
+        weights = train(start, loss, self.steps, precisions)
+        z = draw_indices(self.indices)
+        return scale * (comparisons.evaluate_on_pool(lambda x: change(weights, x, z)) + z @ prior)
 
     def _learnable(self, weights: Weights, inputs: "Tensor", z: "Tensor") -> "Tensor":
-        """μ + σᵀz/√D, ``(E, b)``."""
+        """Compute μ + σᵀz/√D, ``(E, b)``.
+
+        Args:
+            weights: of the base network and the epinet.
+            inputs: ``(b, d)``.
+            z: ``(E, D)``.
+        """
         import torch
 
         base, epinet = weights[:3], weights[3:]
-        last = activated(perceptron(base[:2], inputs))
-        seen = torch.cat([last[0].detach(), inputs], dim=1)
-        # The epinet's first layer, of each row of `seen` beside each z, without making the rows.
+        last = scaled_relu(perceptron(base[:2], inputs))
+        shared = torch.cat([last[0].detach(), inputs], dim=1)
+        # The epinet's first layer for each row of `shared` joined with each z, without forming the
+        # joined rows.
         layer = epinet[0][0] / math.sqrt(epinet[0].shape[1])
-        of_seen, of_z, intercept = torch.split(layer, [seen.shape[1], self.index_dim, 1])
-        units = seen @ of_seen + (z @ of_z + intercept)[:, None]
-        spread = perceptron(epinet[1:], activated(units)) @ z[:, :, None]
-        return perceptron(base[2:], last)[..., 0] + spread[..., 0] / math.sqrt(self.index_dim)
+        sizes = [shared.shape[1], self.index_dim, 1]
+        shared_slopes, z_slopes, intercept = torch.split(layer, sizes)
+        units = shared @ shared_slopes + (z @ z_slopes + intercept)[:, None]
+        sigma_z = perceptron(epinet[1:], scaled_relu(units)) @ z[:, :, None]
+        return perceptron(base[2:], last)[..., 0] + sigma_z[..., 0] / math.sqrt(self.index_dim)

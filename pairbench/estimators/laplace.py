@@ -1,4 +1,4 @@
-"""Ridge-logistic MAP with a Laplace posterior, in closed form: the belief of a log-linear model."""
+"""Laplace posterior of ridge-logistic regression: the linear model's belief, in closed form."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,27 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from pairbench.design import View
+from pairbench._util.checks import check_finite
+from pairbench._util.numerics import logistic_slope
 from pairbench.errors import InvalidParameter, TrainingFailed
 from pairbench.estimators.belief import Belief, Estimator, centred
 from pairbench.information.forecast import LabelForecast, gaussian_forecast
 from pairbench.information.laplacian import pair_forms
-from pairbench.pool import Pairs, Pool, frozen_array
-from pairbench.training.log_linear import fit_theta, logistic_slope
+from pairbench.pool import features
+from pairbench.pool.pool import Pairs, Pool, freeze_array
+from pairbench.training.log_linear import fit_theta
+from pairbench.view.view import View
 
 Array = NDArray[np.float64]
 
 
 class LaplaceBelief(Belief):
-    """r = prior mean + φᵀθ with θ ~ N(θ̂, A⁻¹).
+    """The posterior r = prior mean + φᵀθ with θ ~ N(θ̂, A⁻¹).
 
     Attributes:
         theta: θ̂, ``(d,)``.
         precision: A = λI + Σ w z zᵀ over the labels so far, ``(d, d)``.
+        prior: prior mean of the rewards, ``(N, K)`` reward units.
     """
 
     def __init__(self, pool: Pool, theta: Array, precision: Array, prior: Array) -> None:
-        """Take the posterior of θ.
+        """Set the posterior of θ.
 
         Args:
             pool: the pool.
@@ -42,14 +46,14 @@ class LaplaceBelief(Belief):
         """A⁻¹, ``(d, d)``.
 
         Raises:
-            TrainingFailed: If the ridge is lost in rounding, so that A has no inverse.
+            TrainingFailed: If A is singular in double precision, because its ridge is too small.
         """
         covariance: Array = self._root @ self._root.T
         return covariance
 
     @cached_property
     def _root(self) -> Array:
-        """R of A⁻¹ = R Rᵀ, with which no variance comes out below 0."""
+        """Root R of A⁻¹ = R Rᵀ, ``(d, d)``, with which no variance is computed to be below 0."""
         try:
             lower = np.linalg.cholesky(self.precision)
         except np.linalg.LinAlgError as error:
@@ -62,83 +66,85 @@ class LaplaceBelief(Belief):
 
     @cached_property
     def mean(self) -> Array:  # type: ignore[override]
-        """See :class:`Belief`."""
+        """Posterior mean μ, ``(N, K)`` reward units."""
         mean = centred(self.pool, self.prior + self.pool.project(self.theta))
         return np.where(self.pool.valid, mean, 0.0)
 
     @cached_property
     def variance(self) -> Array:  # type: ignore[override]
-        """See :class:`Belief`."""
+        """Posterior variance s², ``(N, K)`` squared reward units."""
         variance: Array = ((self._phi @ self._root) ** 2).sum(axis=-1)
         return variance
 
     def difference_variance(self) -> Array:
-        """See :meth:`Belief.difference_variance`."""
+        """Return s_ij² of all pairs, ``(N, K, K)``, symmetric and read-only; computed once."""
         return self._difference_variance
 
     @cached_property
     def _difference_variance(self) -> Array:
-        return frozen_array(pair_forms(self.pool.phi, self.covariance))
+        return freeze_array(pair_forms(self.pool.phi, self.covariance))
 
     @cached_property
     def _phi(self) -> Array:
-        return centred_features(self.pool)
+        """Features centred within prompts, ``(N, K, d)``."""
+        return features.centre(self.pool.phi, self.pool.valid)
 
     def forecast(self, rng: np.random.Generator, pairs: Pairs | None = None) -> LabelForecast:
-        """In closed form."""
+        """Compute label probabilities of pairs in closed form; see :meth:`Belief.forecast`."""
         if pairs is not None:
             return gaussian_forecast(*self.of_pairs(pairs))
         mask = self.pool.pair_mask
         return gaussian_forecast(self.differences()[mask], self.difference_variance()[mask])
 
     def of_pairs(self, pairs: Pairs) -> tuple[Array, Array]:
-        """See :meth:`Belief.of_pairs`."""
+        """Return μ_ij and s_ij² of some pairs, ``(m,)`` each."""
         z = self.pool.differences(pairs)
         return self._means(pairs, z), ((z @ self._root) ** 2).sum(axis=1)
 
     def draws(self, count: int, rng: np.random.Generator) -> Array:
-        """See :meth:`Belief.draws`."""
+        """Draw rewards from the posterior, ``(count, N, K)``."""
         noise = self._noise(count, rng) @ self._phi.reshape(-1, self.pool.dim).T
-        drawn: Array = self.mean + noise.reshape(count, *self.mean.shape)
-        return drawn
+        draws: Array = self.mean + noise.reshape(count, *self.mean.shape)
+        return draws
 
     def pair_draws(self, pairs: Pairs, count: int, rng: np.random.Generator) -> Array:
-        """See :meth:`Belief.pair_draws`."""
+        """Draw reward differences of some pairs jointly from the posterior, ``(count, m)``."""
         z = self.pool.differences(pairs)
-        drawn: Array = self._means(pairs, z) + self._noise(count, rng) @ z.T
-        return drawn
+        draws: Array = self._means(pairs, z) + self._noise(count, rng) @ z.T
+        return draws
 
     def theta_draws(self, count: int, rng: np.random.Generator) -> Array:
-        """θ drawn from its posterior, ``(count, d)``."""
-        drawn: Array = self.theta + self._noise(count, rng)
-        return drawn
+        """Draw θ from its posterior, ``(count, d)``."""
+        draws: Array = self.theta + self._noise(count, rng)
+        return draws
 
     def _means(self, pairs: Pairs, z: Array) -> Array:
+        """Compute μ_ij of pairs, ``(m,)``, of feature differences z, ``(m, d)``."""
         prompt, first, second = pairs.T
         means: Array = z @ self.theta + self.prior[prompt, first] - self.prior[prompt, second]
         return means
 
     def _noise(self, count: int, rng: np.random.Generator) -> Array:
-        """Draws from N(0, A⁻¹), ``(count, d)``."""
+        """Draw from N(0, A⁻¹), ``(count, d)``."""
         noise: Array = rng.standard_normal((count, len(self.theta))) @ self._root.T
         return noise
 
 
 @dataclass(frozen=True)
 class Laplace(Estimator[LaplaceBelief]):
-    """θ̂ of the DPO training itself, with the curvature of its loss as precision.
+    """Laplace approximation: θ̂ of the DPO training, and the curvature of its loss as precision.
 
     For the log-linear policy DPO is ridge-logistic regression, so θ̂ is its implicit reward, and
     N(θ̂, A⁻¹) the Laplace approximation of the posterior under the prior N(0, I/λ) (MacKay 1992).
 
-    Labels correct scores only along the features, so noise in trusted scores stays for good.
+    Labels correct external scores only along the features, so that noise in the scores remains.
 
     Attributes:
-        trust: c, where the pool holds external scores (a reward model's): the prior mean of the
-            rewards is c times these. 0 takes no notice of them.
-        unexplained: the share of the rewards' prior variance that trusted scores leave open: what
-            the labels add has the prior N(0, unexplained · I/λ). At 1, a belief that begins well
-            follows the first labels as far as one that begins with nothing.
+        trust: c: the prior mean of the rewards is c times the pool's external scores, such as a
+            reward model's. 0 ignores them.
+        unexplained: the share of the rewards' prior variance that the scores do not explain: the
+            prior of θ is N(0, unexplained · I/λ). At 1, the first labels move the belief as much
+            as without scores.
     """
 
     trust: float = 0.0
@@ -146,43 +152,41 @@ class Laplace(Estimator[LaplaceBelief]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not np.isfinite(self.trust):
-            raise InvalidParameter(f"trust must be a finite number, got {self.trust}.")
+        check_finite(trust=self.trust)
         if not 0 < self.unexplained <= 1:
             raise InvalidParameter(
                 f"unexplained must be a share above 0, up to 1, got {self.unexplained}."
             )
         if not self.trust and self.unexplained < 1:
             raise InvalidParameter(
-                f"unexplained={self.unexplained} is about trusted scores; set trust, too."
+                f"unexplained={self.unexplained} is about external scores; set trust, too."
             )
 
     def believe(self, view: View) -> LaplaceBelief:
-        """See :meth:`Estimator.believe`."""
+        """Fit the posterior to ``view.labels``; missing labels (NaN) are ignored.
+
+        Raises:
+            InvalidParameter: If ``trust`` is set, and the pool has no external scores.
+        """
         pool = view.pool
-        if not self.trust:
-            prior = np.zeros(pool.valid.shape)
-        elif pool.scores is None:
-            raise InvalidParameter(
-                f"laplace(trust={self.trust}) needs external scores, and this pool has none. "
-                "Leave trust at 0, or give the pool scores=."
-            )
-        else:
-            prior = self.trust * pool.scores
-        known = ~np.isnan(view.labels)
-        z = pool.differences(view.pairs[known])
-        prompt, first, second = view.pairs[known].T
+        prior = self._prior_mean(pool)
+        answered = ~np.isnan(view.labels)
+        z = pool.differences(view.pairs[answered])
+        prompt, first, second = view.pairs[answered].T
         offset = prior[prompt, first] - prior[prompt, second]
         ridge = view.ridge / self.unexplained
-        theta = fit_theta(z, view.labels[known], ridge, offset)
+        theta = fit_theta(z, view.labels[answered], ridge, offset)
         slope = logistic_slope(z @ theta + offset)
         precision = ridge * np.eye(pool.dim) + (z * slope[:, None]).T @ z
         return LaplaceBelief(pool, theta, precision, prior)
 
-
-def centred_features(pool: Pool) -> Array:
-    """φ minus its mean over the prompt's valid completions, ``(N, K, d)``; 0 where not valid."""
-    phi = pool.phi
-    mean = phi.sum(axis=1) / pool.valid.sum(axis=1)[:, None]
-    result: Array = np.where(pool.valid[:, :, None], phi - mean[:, None], 0.0)
-    return result
+    def _prior_mean(self, pool: Pool) -> Array:
+        """Return the prior mean of the rewards, ``(N, K)``."""
+        if not self.trust:
+            return np.zeros(pool.valid.shape)
+        if pool.scores is None:
+            raise InvalidParameter(
+                f"laplace(trust={self.trust}) needs external scores, and this pool has none. "
+                "Leave trust at 0, or build the pool with scores=."
+            )
+        return self.trust * pool.scores

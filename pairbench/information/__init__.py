@@ -1,5 +1,9 @@
-"""What a set of pairs tells about the policy, and which pairs tell most."""
+"""Information of pairs about the policy, optimal designs, and greedy choice."""
 
+from typing import TYPE_CHECKING
+
+from pairbench._util.deprecation import deprecated_names
+from pairbench._util.numerics import logistic_slope
 from pairbench.information.fisher import (
     label_information,
     policy_covariance,
@@ -14,13 +18,12 @@ from pairbench.information.forecast import (
     sampled_forecast,
 )
 from pairbench.information.greedy import greedy_pairs
-from pairbench.information.joint_labels import JointLabels, shared_information
+from pairbench.information.joint_labels import JointLabels, mutual_information
 from pairbench.information.laplacian import pair_forms, pair_gram
 from pairbench.information.neighbours import NeighbourEntropy
 from pairbench.information.optimal import OptimalDesign, optimal_weights
 from pairbench.information.rank_one import RankOne
-from pairbench.information.rounding import rounded_pairs
-from pairbench.training.log_linear import logistic_slope
+from pairbench.information.rounding import round_to_pairs
 
 __all__ = [
     "JointLabels",
@@ -33,14 +36,23 @@ __all__ = [
     "label_entropy",
     "label_information",
     "logistic_slope",
+    "mutual_information",
     "optimal_weights",
     "pair_forms",
     "pair_gram",
     "policy_covariance",
     "predicted_gap",
     "robust_gap",
-    "rounded_pairs",
+    "round_to_pairs",
     "sampled_forecast",
-    "shared_information",
     "uniform_information",
 ]
+
+RENAMED = {
+    "rounded_pairs": "round_to_pairs",
+    "shared_information": "mutual_information",
+}
+"""New name of each deprecated one."""
+
+if not TYPE_CHECKING:
+    __getattr__ = deprecated_names(__name__, RENAMED)

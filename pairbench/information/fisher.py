@@ -1,20 +1,20 @@
-"""The two matrices of the theory, and the gap that they predict.
+"""Information matrix of labels, feature covariance of the policy, and the gap that they predict.
 
 Source: Han, Goyal, Ma, *Which Pairs to Compare for LLM Post-Training?*, arXiv 2606.19607; for the
 log-linear policy as in docs/theory.md, section 2.
 
-**Any other policy** is covered by its score vectors g = ∇_θ log π_θ(y|x): put β g into a pool as
-its features and give the policy's implicit rewards, β log π_θ/π_ref, in place of θ. For the
-log-linear policy that is the same, as β g is φ less its mean under π_θ.
+**Any other policy** is covered by its score vectors g = ∇_θ log π_θ(y|x): use β g as the pool's
+features, and pass the policy's implicit rewards, β log π_θ/π_ref, in place of θ. For the log-linear
+policy the two agree, as β g is φ less its mean under π_θ.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
+from pairbench._util.numerics import logistic_slope
 from pairbench.information.laplacian import pair_gram
-from pairbench.pool import Pairs, Pool
-from pairbench.training.log_linear import logistic_slope
+from pairbench.pool.pool import Pairs, Pool
 
 Array = NDArray[np.float64]
 
@@ -27,12 +27,12 @@ def label_information(
     *,
     rewards: Array | None = None,
 ) -> Array:
-    """Σ_w(θ) = Σ_p w_p σ'(z_pᵀθ) z_p z_pᵀ, ``(d, d)``.
+    """Compute Σ_w(θ) = Σ_p w_p σ'(z_pᵀθ) z_p z_pᵀ, ``(d, d)``, the Fisher information of labels.
 
     Args:
-        pool: the pool that the pairs point into.
+        pool: the pool that the pairs index.
         pairs: ``(n, 3)``.
-        weights: w, ``(n,)``; ones if not given, so that the sum counts labels.
+        weights: w, ``(n,)``; ones if not given, so that each pair counts as one label.
         theta: θ, ``(d,)``; 0 if not given.
         rewards: ``(N, K)`` reward units, in place of φᵀθ.
     """
@@ -46,12 +46,12 @@ def label_information(
 def uniform_information(
     pool: Pool, theta: Array | None = None, *, rewards: Array | None = None
 ) -> Array:
-    """Σ_w(θ), ``(d, d)``, of the design that draws uniformly from all distinct pairs.
+    """Compute Σ_w(θ), ``(d, d)``, of the design that draws uniformly from all distinct pairs.
 
-    Exact to rounding errors of what the pairs would tell at θ = 0, not of what they tell at θ.
+    Rounding errors are relative to the information at θ = 0, not to that at θ.
 
     Args:
-        pool: the candidates are all its pairs.
+        pool: the pool whose pairs are drawn.
         theta: θ, ``(d,)``; 0 if not given.
         rewards: ``(N, K)`` reward units, in place of φᵀθ.
     """
@@ -60,30 +60,30 @@ def uniform_information(
     total = np.zeros((pool.dim, pool.dim))
     for prompts, rows in pool.tiles():
         phi = pool.block(prompts).astype(np.float64)
-        there = pool.valid[prompts]
-        size = there.sum(axis=1)
-        phi -= _origin(phi, there)
-        phi[~there] = 0
+        valid = pool.valid[prompts]
+        size = valid.sum(axis=1)
+        phi -= _first_valid(phi, valid)
+        phi[~valid] = 0
         phi -= (phi.sum(axis=1) / size[:, None])[:, None]
         if rewards is None:
             if rows.start == 0:  # Σ_{i<j} z zᵀ is m times the scatter of the m completions
-                phi *= (there * np.sqrt(size / 4)[:, None])[:, :, None]
+                phi *= (valid * np.sqrt(size / 4)[:, None])[:, :, None]
                 flat = phi.reshape(-1, pool.dim)
                 total += flat.T @ flat
         else:
             r = rewards[prompts]
             slopes = logistic_slope(r[:, rows, None] - r[:, None, :])
-            slopes *= there[:, rows, None] & there[:, None, :]
-            # A completion against itself would cancel to rounding errors of a weight of ¼, which
-            # is more than there is where all labels saturate.
-            own = np.arange(rows.start, rows.stop)
-            slopes[:, own - rows.start, own] = 0
+            slopes *= valid[:, rows, None] & valid[:, None, :]
+            # A completion against itself has z = 0, but at a weight of ¼ its rounding errors would
+            # exceed the information where all labels saturate.
+            diagonal = np.arange(rows.start, rows.stop)
+            slopes[:, diagonal - rows.start, diagonal] = 0
             total += pair_gram(phi, slopes, rows) / 2
     return total / pool.n_pairs
 
 
 def pair_slope(pairs: Pairs, rewards: Array | None) -> Array:
-    """ω_p = σ'(r_i − r_j) of each pair, ``(n,)``; ¼ where no rewards are given."""
+    """Compute ω_p = σ'(r_i − r_j) of each pair, ``(n,)``; ¼ where no rewards are given."""
     if rewards is None:
         return np.full(len(pairs), 0.25)
     prompt, first, second = pairs.T
@@ -97,7 +97,9 @@ def policy_covariance(
     *,
     rewards: Array | None = None,
 ) -> Array:
-    """C(θ) = E_x Cov_{π_θ(·|x)}[φ], ``(d, d)``: which directions of θ the policy feels.
+    """Compute C(θ) = E_x Cov_{π_θ(·|x)}[φ], ``(d, d)``.
+
+    The matrix weighs the directions of an error in θ by how much they change the policy.
 
     Args:
         pool: the prompts to average over, by their weights.
@@ -113,18 +115,21 @@ def policy_covariance(
     for prompts, rows in pool.tiles():
         if rows.start:
             continue
-        phi, there, p = pool.block(prompts).astype(np.float64), pool.valid[prompts], pi[prompts]
-        phi -= _origin(phi, there)
-        phi[~there] = 0
+        phi, valid, p = pool.block(prompts).astype(np.float64), pool.valid[prompts], pi[prompts]
+        phi -= _first_valid(phi, valid)
+        phi[~valid] = 0
         phi -= np.einsum("nk,nkd->nd", p, phi)[:, None]
         weighted = phi * (p * pool.prompt_weights[prompts, None])[:, :, None]
         total += weighted.reshape(-1, pool.dim).T @ phi.reshape(-1, pool.dim)
     return (total + total.T) / 2
 
 
-def _origin(phi: Array, there: NDArray[np.bool_]) -> Array:
-    """One of each prompt's completions, seen from which equal ones differ by exactly 0."""
-    origin: Array = phi[np.arange(len(phi)), there.argmax(axis=1)][:, None]
+def _first_valid(phi: Array, valid: NDArray[np.bool_]) -> Array:
+    """Return the features of each prompt's first valid completion, ``(n, 1, d)``.
+
+    Relative to this origin, equal completions differ by exactly 0.
+    """
+    origin: Array = phi[np.arange(len(phi)), valid.argmax(axis=1)][:, None]
     return origin
 
 
@@ -136,7 +141,7 @@ def predicted_gap(
     *,
     prior: Array | float = 0.0,
 ) -> float:
-    """E[G] ≈ tr(C (n Σ_w + λ)⁻¹) / (2 β), reward units.
+    """Predict the suboptimality gap, E[G] ≈ tr(C (n Σ_w + λ)⁻¹) / (2 β), reward units.
 
     Without a prior it is the frequentist prediction at θ*; with the ridge λ of the training it is
     the posterior mean of the gap to second order, which stays meaningful with fewer labels than
@@ -144,8 +149,8 @@ def predicted_gap(
 
     Args:
         covariance: C(θ), ``(d, d)``, of the prompts that the policy is scored on.
-        information: Σ_w(θ), ``(d, d)``, of one label.
-        n_labels: n.
+        information: Σ_w(θ), ``(d, d)``, per label.
+        n_labels: n, the number of labels.
         beta: β, reward units per nat.
         prior: λ, a number or ``(d, d)``: the precision before the labels.
 
@@ -165,36 +170,44 @@ def robust_gap(
     beta: float,
     ridge: float = 0.0,
 ) -> float:
-    """tr(C A⁻¹ S A⁻¹) / (2 β), the gap that a misspecified fit expects to the best in its class.
+    """Predict the gap of a misspecified fit by the sandwich estimator, tr(C A⁻¹ S A⁻¹) / (2 β).
 
-    S = Σ_p (y_p − σ(z_pᵀθ))² z_p z_pᵀ, which the labels themselves tell, in place of the
-    information that the model believes in (Huber 1967, White 1982). The two agree, on average,
-    where the model is right. Above the floor only, reward units.
+    S = Σ_p (y_p − σ(z_pᵀθ))² z_p z_pᵀ is the empirical covariance of the score vectors, in place of
+    the information under the model (Huber 1967, White 1982). The two agree, on average, where the
+    model is right. The gap is to the best policy of the class, without the floor.
 
     Args:
-        pool: the pool that the pairs point into.
+        pool: the pool that the pairs index.
         pairs: the labelled pairs, ``(n, 3)``.
-        labels: ``(n,)`` in [0, 1]; NaN for none.
+        labels: ``(n,)`` in [0, 1]; NaN for a missing one.
         covariance: C(θ), ``(d, d)``.
         theta: θ̂ fitted to these labels, ``(d,)``.
         beta: β, reward units per nat.
         ridge: λ of the fit.
+
+    Returns:
+        The gap, reward units; infinite where A = Σ_p σ'(z_pᵀθ) z_p z_pᵀ + λ I is singular.
     """
-    known = ~np.isnan(labels)
-    z = pool.differences(pairs[known])
-    residual = labels[known] - expit(z @ theta)
+    answered = ~np.isnan(labels)
+    z = pool.differences(pairs[answered])
+    residual = labels[answered] - expit(z @ theta)
     scores = (z * residual[:, None] ** 2).T @ z
-    precision = label_information(pool, pairs[known], theta=theta) + ridge * np.eye(pool.dim)
+    precision = label_information(pool, pairs[answered], theta=theta) + ridge * np.eye(pool.dim)
     try:
-        left = np.linalg.solve(precision, scores)
-        sandwich = np.linalg.solve(precision, left.T)
+        half = np.linalg.solve(precision, scores)
+        sandwich = np.linalg.solve(precision, half.T)
     except np.linalg.LinAlgError:
         return np.inf
     return float(np.sum(covariance * sandwich)) / (2 * beta)
 
 
 def trace_criterion(covariance: Array, information: Array) -> float:
-    """ψ = tr(C M⁻¹), infinite for a singular M unless C = 0."""
+    """Compute ψ = tr(C M⁻¹); infinite for a singular M unless C = 0.
+
+    Args:
+        covariance: C, ``(d, d)``.
+        information: M, ``(d, d)``.
+    """
     if not covariance.any():
         return 0.0
     try:

@@ -1,7 +1,8 @@
-"""What is believed of a pair's label before it is bought, given what is believed of Δ.
+"""Predictive distribution of a pair's label, given a distribution of its reward difference Δ.
 
-A label y ~ Bernoulli(σ(Δ)) is uncertain because labels are noisy, and because Δ is not known. What
-separates the two are E h(σ(Δ)) and E σ'(Δ), h(p) = −p log p − (1−p) log(1−p).
+A label y ~ Bernoulli(σ(Δ)) is uncertain because labels are noisy (aleatoric uncertainty), and
+because Δ is unknown (epistemic uncertainty). E h(σ(Δ)) and E σ'(Δ), with h(p) = −p log p −
+(1−p) log(1−p), separate the two.
 """
 
 from collections.abc import Iterable
@@ -15,25 +16,25 @@ Array = NDArray[np.float64]
 
 # σ(x) = Σ a Φ(x/c) to 2·10⁻⁹ (Monahan and Stefanski 1992, Normal scale mixture approximations to
 # F*(z) and computation of the logistic-normal integral, Handbook of the Logistic Distribution).
-_SHARES = (
+_MIXTURE_WEIGHTS = (
     0.003246343272134, 0.051517477033972, 0.195077912673858, 0.315569823632818,
     0.274149576158423, 0.131076880695470, 0.027912418727972, 0.001449567805354,
 )  # fmt: skip
-_SCALES = (
+_INVERSE_SCALES = (
     1.365340806296348, 1.059523971016916, 0.830791313765644, 0.650732166639391,
     0.508135425366489, 0.396313345166341, 0.308904252267995, 0.238212616409306,
 )  # fmt: skip
-"""The shares a and the reciprocals of the scales c."""
+"""Weights a of the normal mixture, and reciprocals of its scales c."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelForecast:
-    """The labels of some pairs, each on its own.
+    """Marginal predictive distributions of the labels of some pairs.
 
     Attributes:
-        probability: p̄ = E σ(Δ), that the first is better.
-        noise: E h(σ(Δ)), the entropy that would be left if Δ were known, nats.
-        slope: E σ'(Δ) = E σ(Δ) σ(−Δ), the variance that would be left if Δ were known.
+        probability: p̄ = E σ(Δ), the probability that the first is preferred.
+        noise: E h(σ(Δ)), the expected entropy of the label given Δ, nats.
+        slope: E σ'(Δ) = E σ(Δ) σ(−Δ), the expected variance of the label given Δ.
     """
 
     probability: Array
@@ -42,67 +43,67 @@ class LabelForecast:
 
     @property
     def entropy(self) -> Array:
-        """h(p̄), nats."""
+        """Entropy of the label, h(p̄), nats."""
         return label_entropy(self.probability)
 
     @property
     def mutual_information(self) -> Array:
-        """h(p̄) − E h(σ(Δ)), what the label and Δ tell of each other, nats."""
+        """Mutual information of the label and Δ, h(p̄) − E h(σ(Δ)), nats."""
         return np.maximum(self.entropy - self.noise, 0.0)
 
     @property
     def variance(self) -> Array:
-        """Var σ(Δ) = p̄ (1 − p̄) − E σ'(Δ)."""
+        """Variance of the label's probability, Var σ(Δ) = p̄ (1 − p̄) − E σ'(Δ)."""
         return np.maximum(self.probability * (1 - self.probability) - self.slope, 0.0)
 
 
 def gaussian_forecast(mean: Array, variance: Array) -> LabelForecast:
-    """The forecast where Δ is normal, in closed form and to 2·10⁻⁸ whatever its variance.
+    """Compute the forecast where Δ is normal, in closed form, to 2·10⁻⁸ at any variance.
 
-    The logistic is taken as a mixture of eight normals of scales c. Then σ' is a mixture of normal
-    densities, h(σ(x)) = ∫_|x|^∞ t σ'(t) dt is the same mixture with c² as further weights, and
-    normals convolve with normals. A quadrature in Δ would need ever more nodes as its deviation
-    grows: 32 of Gauss and Hermite are 0.03 off where it is 10.
+    The logistic is approximated by a mixture of eight normals of scales c. Then σ' is a mixture of
+    normal densities, h(σ(x)) = ∫_|x|^∞ t σ'(t) dt is that mixture with c² as further weights, and
+    the convolution of normals is normal. Quadrature in Δ would need ever more nodes as its
+    deviation grows: Gauss–Hermite with 32 nodes is 0.03 off at a deviation of 10.
 
     Args:
         mean: of Δ, any shape.
         variance: of Δ, the same shape.
     """
-    size = np.abs(mean)  # what differs by a sign only is to differ by nothing else
+    size = np.abs(mean)  # so that results for Δ and −Δ are symmetric to the last bit
     probability, noise, slope = (np.zeros(size.shape) for _ in range(3))
-    for share, scale in zip(_SHARES, _SCALES, strict=True):
-        own = scale**-2
-        inverse = 1 / np.sqrt(own + variance)
+    for weight, inverse_scale in zip(_MIXTURE_WEIGHTS, _INVERSE_SCALES, strict=True):
+        component_variance = inverse_scale**-2
+        inverse = 1 / np.sqrt(component_variance + variance)
         z = size * inverse
-        density = share / np.sqrt(2 * np.pi) * inverse * np.exp(-z * z / 2)
-        probability += share * ndtr(z)
+        density = weight / np.sqrt(2 * np.pi) * inverse * np.exp(-z * z / 2)
+        probability += weight * ndtr(z)
         slope += density
-        noise += own * density
-    probability = np.minimum(probability, 1.0)  # the shares add up to a rounding error more
+        noise += component_variance * density
+    probability = np.minimum(probability, 1.0)  # the weights sum to 1 plus a rounding error
     return LabelForecast(np.where(mean < 0, 1 - probability, probability), noise, slope)
 
 
 def sampled_forecast(differences: Iterable[Array]) -> LabelForecast:
-    """The forecast from draws of Δ.
+    """Estimate the forecast from draws of Δ.
 
     Args:
-        differences: one array of Δ for each draw, all of one shape; an ``(E, m)`` array will do.
+        differences: one array of Δ for each draw, all of one shape, such as an array ``(E, m)``.
     """
     count = 0
     probability = noise = slope = np.zeros(())
     for delta in differences:
         count += 1
         size = np.abs(delta)
-        odds = np.exp(-size)  # of the label that is the less likely one
-        likely = 1 / (1 + odds)
-        rare = odds * likely
-        probability = probability + np.where(delta < 0, rare, likely)
-        noise = noise + np.log1p(odds) + size * rare
-        slope = slope + rare * likely
+        odds = np.exp(-size)  # of the less likely label
+        larger = 1 / (1 + odds)
+        smaller = odds * larger
+        probability = probability + np.where(delta < 0, smaller, larger)
+        noise = noise + np.log1p(odds) + size * smaller
+        slope = slope + smaller * larger
     return LabelForecast(probability / count, noise / count, slope / count)
 
 
 def label_entropy(probability: Array) -> Array:
-    """h(p) = −p log p − (1−p) log(1−p), nats."""
+    """Compute the binary entropy h(p) = −p log p − (1−p) log(1−p), nats."""
     entropy: Array = entr(probability) + entr(1 - probability)
     return entropy

@@ -1,4 +1,4 @@
-"""Greedy exact designs: n pairs, each the one that helps most after those before it."""
+"""Greedy exact designs: n pairs, each with the largest gain given the ones before it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -7,20 +7,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from pairbench.errors import InvalidParameter, unknown
-from pairbench.information.candidates import AllPairs, ListedPairs, factor
+from pairbench._util.checks import check_at_least
+from pairbench._util.numerics import logistic_slope
+from pairbench.errors import InvalidParameter, unknown_name_error
+from pairbench.information.candidates import AllPairs, ListedPairs, factor, make_candidates
 from pairbench.information.fisher import policy_covariance
 from pairbench.information.laplacian import pair_forms
-from pairbench.information.optimal import checked_thetas, definite, given_information
+from pairbench.information.optimal import check_semidefinite, check_thetas, prior_information
 from pairbench.information.rank_one import RankOne
-from pairbench.pool import Pairs, Pool
-from pairbench.training.log_linear import logistic_slope
+from pairbench.pool.pool import Pairs, Pool
 
 Array = NDArray[np.float64]
 
-_POOL = 4096  # pairs that are kept up to date between two searches
-_LOSS = 1e3  # ω zᵀA⁻¹z of a choice beyond which rank-one updates cancel too many digits
-_TILE = 2**19  # bytes of a tile's gains: several of them fit into a core's cache
+_ACTIVE_PAIRS = 4096
+"""The number of pairs whose gains are updated between two searches."""
+
+_MAX_UPDATE = 1e3
+"""ω zᵀA⁻¹z of a choice beyond which a rank-one update loses too many digits to cancellation."""
+
+_TILE_BYTES = 2**19
+"""Bytes of a tile's gains, chosen so that several of them fit into the cache of a core."""
 
 
 def greedy_pairs(
@@ -39,33 +45,33 @@ def greedy_pairs(
     threads: int | None = None,
     device: str | None = None,
 ) -> Pairs:
-    """n pairs, each the one that improves the criterion of A most; exact.
+    """Choose n pairs, each the one that improves the criterion of A most; exact.
 
-    A begins as prior + past and grows by ω z zᵀ with each choice:
+    A starts as prior + past, and each choice adds ω z zᵀ to it:
 
     - ``d``: log det A rises by log(1 + ω zᵀA⁻¹z);
-    - ``i``: tr(C A⁻¹) falls by ω zᵀGz / (1 + ω zᵀA⁻¹z), G = A⁻¹CA⁻¹; ``a`` is the same with C = I.
+    - ``i``: tr(C A⁻¹) falls by ω zᵀGz / (1 + ω zᵀA⁻¹z), G = A⁻¹CA⁻¹; ``a`` is this with C = I.
 
-    For ``d`` only the few thousand best pairs are kept up to date between two searches of all
-    pairs, which takes little memory and loses nothing. For the trace criteria the gains of all
-    pairs are kept.
+    For ``d``, only the best few thousand pairs are updated between two searches of all pairs, which
+    takes little memory and is exact. For the trace criteria the gains of all pairs are updated.
 
     Args:
-        pool: the candidates are all its pairs, unless ``candidates`` are given.
-        n: how many pairs.
+        pool: the pool, whose pairs are all candidates unless ``candidates`` are given.
+        n: the number of pairs.
         criterion: ``"d"``, ``"i"`` or ``"a"``.
         theta: θ at which ω and C are taken, ``(d,)``; 0 if not given.
-        past: pairs that have labels already, ``(l, 3)``.
-        prior: information that is there besides, a number λ for λ I or ``(d, d)``; together with
-            ``past`` positive definite. If neither is given, a millionth of the uniform design's,
-            and a billionth of that one's trace in all directions.
-        beta: β, reward units per nat; it acts on C alone.
+        past: pairs that are labelled already, ``(l, 3)``.
+        prior: information from other sources, a number λ for λ I or ``(d, d)``; together with
+            ``past`` positive definite. If neither is given, a millionth of the uniform design's
+            information, plus a billionth of the trace of that times I.
+        beta: β, reward units per nat; it affects only C.
         covariance: C, ``(d, d)``; :func:`policy_covariance` of the pool at θ if not given.
         candidates: pairs to choose from, ``(c, 3)``.
         repeats: whether a pair may be chosen more than once, or although it is in ``past``.
-        memory: bytes for the search's working memory; what is kept for the trace criteria comes on
-            top of it, 16 bytes for each two completions of a prompt.
-        threads: of the search; the cores, or OMP_NUM_THREADS where it is set, if not given.
+        memory: bytes for the search's working memory; the gains for the trace criteria take another
+            16 bytes for each ordered pair of completions of a prompt.
+        threads: the number of threads of the search; the cores, or OMP_NUM_THREADS where it is set,
+            if not given.
         device: a torch device for the search; numpy if not given.
 
     Returns:
@@ -76,44 +82,51 @@ def greedy_pairs(
             without new labels, or there are fewer than n pairs and none may be repeated.
     """
     if criterion not in ("d", "i", "a"):
-        raise unknown(InvalidParameter, "greedy criterion", criterion, ("d", "i", "a"))
-    if n < 0:
-        raise InvalidParameter(f"n must be a number of pairs, got {n}.")
-    (at,) = checked_thetas(pool, criterion, theta)
-    rewards = None if at is None else pool.project(at)
-    search: AllPairs | ListedPairs
-    if candidates is None:
-        search = AllPairs(pool, [rewards], memory=memory, threads=threads, device=device)
-    else:
-        search = ListedPairs(pool, [rewards], candidates)
+        raise unknown_name_error(InvalidParameter, "greedy criterion", criterion, ("d", "i", "a"))
+    check_at_least(0, n=n)
+    (checked_theta,) = check_thetas(pool, criterion, theta)
+    rewards = None if checked_theta is None else pool.project(checked_theta)
+    search = make_candidates(
+        pool, [rewards], candidates, memory=memory, threads=threads, device=device
+    )
     with threadpool_limits(limits=1, user_api="blas"):
-        (known,) = given_information(pool, [rewards], past, prior)
-        if known is None:
-            known = 1e-6 * search.mean_information()[0]
-            known += np.eye(pool.dim) * (1e-9 * np.trace(known) or 1.0)
+        (start,) = prior_information(pool, [rewards], past, prior)
+        if start is None:
+            start = 1e-6 * search.mean_information()[0]
+            start += np.eye(pool.dim) * (1e-9 * np.trace(start) or 1.0)
         c: ArrayLike | None = None if criterion == "d" else np.eye(pool.dim)
         if criterion == "i":
-            c = policy_covariance(pool, at, beta) if covariance is None else covariance
-        traced = None if c is None else definite("covariance", c, pool.dim)
-        taken = np.empty((0, 3), dtype=np.int64) if past is None or repeats else past
+            c = policy_covariance(pool, checked_theta, beta) if covariance is None else covariance
+        trace_matrix = None if c is None else check_semidefinite("covariance", c, pool.dim)
+        excluded = np.empty((0, 3), dtype=np.int64) if past is None or repeats else past
         if isinstance(search, ListedPairs):
-            return _chosen_from_list(search, n, known, traced, repeats, taken)
-        kind = _Lazy(search, known) if traced is None else _Table(search, known, traced)
-        return kind.run(n, repeats, taken)
+            return _choose_from_list(search, n, start, trace_matrix, repeats, excluded)
+        if trace_matrix is None:
+            return _DeterminantGreedy(search, start).choose(n, repeats, excluded)
+        return _TraceGreedy(search, start, trace_matrix).choose(n, repeats, excluded)
 
 
-def _chosen_from_list(
+def _choose_from_list(
     listed: ListedPairs,
     n: int,
     information: Array,
     covariance: Array | None,
     repeats: bool,
-    taken: Pairs,
+    excluded: Pairs,
 ) -> Pairs:
-    """Greedy choice where the gains of all candidates can be kept."""
+    """Choose greedily from a list, by the gains of all its pairs.
+
+    Args:
+        listed: the candidates.
+        n: the number of pairs.
+        information: A at the start, ``(d, d)``.
+        covariance: C of a trace criterion, ``(d, d)``; None for log det A.
+        repeats: whether a pair may be chosen more than once.
+        excluded: pairs that may not be chosen, ``(l, 3)``.
+    """
     z = listed.atoms(listed.pairs)[0]
     state = RankOne(z, _inverse(information), covariance)
-    blocked = {tuple(row) for row in _keys(taken).tolist()}
+    blocked = _pair_set(excluded)
     free = np.array([tuple(row) not in blocked for row in listed.pairs.tolist()], dtype=np.bool_)
     chosen = np.empty(n, dtype=np.int64)
     for k in range(n):
@@ -121,7 +134,7 @@ def _chosen_from_list(
             raise _exhausted(n - k)
         chosen[k] = p = int(np.where(free, state.gains(), -np.inf).argmax())
         information = information + np.outer(z[p], z[p])
-        if state.leverage[p] > _LOSS:
+        if state.leverage[p] > _MAX_UPDATE:
             state = RankOne(z, _inverse(information), covariance)
         else:
             state.take(p)
@@ -129,31 +142,32 @@ def _chosen_from_list(
     return listed.pairs[chosen]
 
 
-class _Lazy:
-    """log det A: only the best few thousand pairs are kept between two searches.
+class _DeterminantGreedy:
+    """Greedy choice for log det A, by the gains of an active set from each search.
 
-    zᵀA⁻¹z only falls as A grows, so nothing that a search left out can be the best while one of
-    those that were kept exceeds it.
+    zᵀA⁻¹z only falls as A grows, so no pair outside the active set can be the best while the gain
+    of an active one exceeds the threshold of the last search.
     """
 
     def __init__(self, search: AllPairs, information: Array) -> None:
         self.search, self.information = search, information
 
-    def run(self, n: int, repeats: bool, taken: Pairs) -> Pairs:
-        """Choose n."""
-        blocked = {tuple(row) for row in _keys(taken).tolist()}
+    def choose(self, n: int, repeats: bool, excluded: Pairs) -> Pairs:
+        """Choose n pairs, none of the excluded ones ``(l, 3)``."""
+        blocked = _pair_set(excluded)
         chosen: list[NDArray[np.int64]] = []
         while len(chosen) < n:
-            chosen += self._choose(n - len(chosen), repeats, blocked)
+            chosen += self._choose_by_one_search(n - len(chosen), repeats, blocked)
         return np.array(chosen, dtype=np.int64).reshape(n, 3)
 
-    def _choose(
+    def _choose_by_one_search(
         self, n: int, repeats: bool, blocked: set[tuple[int, ...]]
     ) -> list[NDArray[np.int64]]:
-        """Search all pairs once, and choose up to n of the best while that is known to be right."""
+        """Search all pairs once, and choose up to n as long as each is proven to be the best."""
         inverse = _inverse(self.information)
-        found = self.search.largest([factor(inverse)], _POOL + len(blocked), every=True)
-        pairs = found.pairs[[tuple(row) not in blocked for row in found.pairs.tolist()]]
+        count = _ACTIVE_PAIRS + len(blocked)
+        result = self.search.find_largest([factor(inverse)], count, exhaustive=True)
+        pairs = result.pairs[[tuple(row) not in blocked for row in result.pairs.tolist()]]
         if not len(pairs):
             raise _exhausted(n)
         state = RankOne(self.search.atoms(pairs)[0], inverse, None)
@@ -162,33 +176,34 @@ class _Lazy:
         while len(chosen) < n:
             gains = np.where(free, state.gains(), -np.inf)
             p = int(gains.argmax())
-            # The first choice after a search is right in any case, but for rounding.
-            if chosen and not (free[p] and gains[p] >= found.threshold):
+            # The first choice after a search is always the best, up to rounding.
+            if chosen and not (free[p] and gains[p] >= result.threshold):
                 break
             chosen.append(pairs[p])
             self.information = self.information + np.outer(state.z[p], state.z[p])
             if not repeats:
                 free[p] = False
                 blocked.add(tuple(pairs[p].tolist()))
-            if state.leverage[p] > _LOSS:
+            if state.leverage[p] > _MAX_UPDATE:
                 break
             state.take(p)
         return chosen
 
 
-class _Table:
-    """tr(C A⁻¹): the gains of all pairs are kept, 16 bytes for each two completions of a prompt.
+class _TraceGreedy:
+    """Greedy choice for tr(C A⁻¹), by a table of the gains of all pairs.
 
-    A choice changes A⁻¹ and G by outer products of A⁻¹z and Gz, so that all gains follow from two
-    numbers for each completion: O(N K d + N K²), a fraction of a search.
+    A choice changes A⁻¹ and G by outer products of A⁻¹z and Gz, so that all gains are updated from
+    two numbers for each completion: O(N K d + N K²), a fraction of a search. The table takes 16
+    bytes for each ordered pair of completions of a prompt.
     """
 
     def __init__(self, search: AllPairs, information: Array, covariance: Array) -> None:
         n, k = search.pool.valid.shape
         self.search, self.information, self.covariance = search, information, covariance
-        step = max(1, _TILE // (8 * k * k))
+        step = max(1, _TILE_BYTES // (8 * k * k))
         self.tiles = [slice(a, min(a + step, n)) for a in range(0, n, step)]
-        # ω zᵀGz and 1 + ω zᵀA⁻¹z.
+        # The gain is ω zᵀGz over 1 + ω zᵀA⁻¹z.
         self.fall, self.divisor = np.empty((n, k, k)), np.empty((n, k, k))
         self.omega = None if search.rewards[0] is None else np.empty((n, k, k))
         self.best = np.empty(n)
@@ -196,7 +211,7 @@ class _Table:
         self._fill()
 
     def _fill(self) -> None:
-        """Compute all gains from A."""
+        """Compute the table from A."""
         pool, rewards = self.search.pool, self.search.rewards[0]
         self.inverse = _inverse(self.information)
         self.effect = self.inverse @ self.covariance @ self.inverse
@@ -208,64 +223,70 @@ class _Table:
                 slope = self.omega[tile] = logistic_slope(r[:, :, None] - r[:, None, :])
             self.fall[tile] = slope * pair_forms(phi, self.effect)
             self.divisor[tile] = 1 + slope * pair_forms(phi, self.inverse)
-            there = pool.valid[tile]
-            # What is no pair never gains anything: the changes to come are finite.
-            self.fall[tile][~(there[:, :, None] & there[:, None, :])] = -np.inf
+            valid = pool.valid[tile]
+            # Updates are finite, so that the gain of an improper pair stays −∞.
+            self.fall[tile][~(valid[:, :, None] & valid[:, None, :])] = -np.inf
         diagonal = np.arange(pool.n_completions)
         self.fall[:, diagonal, diagonal] = -np.inf
         for x, i, j in self.blocked:
             self.fall[x, i, j] = self.fall[x, j, i] = -np.inf
 
-    def run(self, n: int, repeats: bool, taken: Pairs) -> Pairs:
-        """Choose n."""
-        for row in taken.tolist():
+    def choose(self, n: int, repeats: bool, excluded: Pairs) -> Pairs:
+        """Choose n pairs, none of the excluded ones ``(l, 3)``."""
+        for row in excluded.tolist():
             self._block(row)
         chosen = np.empty((n, 3), dtype=np.int64)
         with ThreadPoolExecutor(self.search.threads) as executor:
-            list(executor.map(self._rank, self.tiles))
+            list(executor.map(self._update_best, self.tiles))
             for k in range(n):
                 x = int(self.best.argmax())
                 if self.best[x] == -np.inf:
                     raise _exhausted(n - k)
                 gains = self.fall[x] / self.divisor[x]
-                # [i, j] and [j, i] are one pair, and rounding decides which of them is larger.
+                # Entries [i, j] and [j, i] are one pair, and rounding decides which is larger.
                 chosen[k] = x, *sorted(divmod(int(gains.argmax()), len(gains)))
                 if not repeats:
                     self._block(chosen[k].tolist())
-                change = self._take(chosen[k : k + 1])
+                change = self._add(chosen[k : k + 1])
                 if change is None:
                     self._fill()
-                    list(executor.map(self._rank, self.tiles))
+                    list(executor.map(self._update_best, self.tiles))
                 else:
                     list(executor.map(partial(self._update, change), self.tiles))
         return chosen
 
     def _block(self, row: list[int]) -> None:
+        """Exclude a pair from all further choices."""
         self.blocked.append(row)
         x, i, j = row
         self.fall[x, i, j] = self.fall[x, j, i] = -np.inf
 
-    def _take(self, pair: Pairs) -> Array | None:
-        """Count a pair; for each completion two numbers from which all gains change.
+    def _add(self, pair: Pairs) -> Array | None:
+        """Add a pair ``(1, 3)`` to A, and update A⁻¹ and G.
 
-        None where the change is so large that the gains must be computed afresh.
+        Returns:
+            Two numbers for each completion, ``(N, K, 2)``, that determine the change of the table;
+            None where the change is so large that the table must be computed afresh.
         """
         z = self.search.atoms(pair)[0][0]
         self.information = self.information + np.outer(z, z)
-        if z @ self.inverse @ z > _LOSS:
+        if z @ self.inverse @ z > _MAX_UPDATE:
             return None
-        along, felt = self.inverse @ z, self.effect @ z
-        share, own = 1 / (1 + z @ along), z @ felt
-        both = np.outer(along, felt)
-        self.inverse = self.inverse - share * np.outer(along, along)
-        self.effect = self.effect - share * (both + both.T - share * own * np.outer(along, along))
-        # The forms change by −κu² and −κu(2t − κ(zᵀGz)u), u and t being differences of these.
+        inverse_z, effect_z = self.inverse @ z, self.effect @ z
+        share, fall = 1 / (1 + z @ inverse_z), z @ effect_z
+        cross = np.outer(inverse_z, effect_z)
+        square = np.outer(inverse_z, inverse_z)
+        self.inverse = self.inverse - share * square
+        self.effect = self.effect - share * (cross + cross.T - share * fall * square)
+        # With κ the share, the forms change by −κu² and −κu(2t − κ(zᵀGz)u), where u and t are
+        # differences, between completions, of φᵀA⁻¹z and φᵀGz.
         root = np.sqrt(share if self.omega is not None else share / 4)
         return self.search.pool.project(
-            np.stack([root * along, root * (2 * felt - share * own * along)], axis=1)
+            np.stack([root * inverse_z, root * (2 * effect_z - share * fall * inverse_z)], axis=1)
         )
 
     def _update(self, change: Array, tile: slice) -> None:
+        """Update one tile of the table by what :meth:`_add` returned."""
         u = change[tile, :, None, 0] - change[tile, None, :, 0]
         t = change[tile, :, None, 1] - change[tile, None, :, 1]
         t *= u
@@ -275,14 +296,16 @@ class _Table:
             u *= self.omega[tile]
         self.fall[tile] -= t
         self.divisor[tile] -= u
-        self._rank(tile, out=u)
+        self._update_best(tile, out=u)
 
-    def _rank(self, tile: slice, out: Array | None = None) -> None:
+    def _update_best(self, tile: slice, out: Array | None = None) -> None:
+        """Compute the largest gain of each prompt of one tile; ``out`` is working memory."""
         gains = np.divide(self.fall[tile], self.divisor[tile], out=out)
         self.best[tile] = gains.reshape(len(gains), -1).max(axis=1)
 
 
 def _inverse(information: Array) -> Array:
+    """Invert a matrix, or raise InvalidParameter unless it is positive definite."""
     try:
         np.linalg.cholesky(information)
     except np.linalg.LinAlgError:
@@ -296,12 +319,14 @@ def _inverse(information: Array) -> Array:
 
 
 def _exhausted(n: int) -> InvalidParameter:
+    """Build the error for n pairs too many."""
     return InvalidParameter(
         f"{n} more pairs are to be chosen, but every candidate is chosen already. Ask for fewer, "
         "or allow repeats."
     )
 
 
-def _keys(pairs: Pairs) -> Pairs:
-    """The pairs with i < j."""
-    return np.concatenate([pairs[:, :1], np.sort(pairs[:, 1:], axis=1)], axis=1)
+def _pair_set(pairs: Pairs) -> set[tuple[int, ...]]:
+    """Return the set of pairs as tuples with i < j."""
+    ordered = np.concatenate([pairs[:, :1], np.sort(pairs[:, 1:], axis=1)], axis=1)
+    return {tuple(row) for row in ordered.tolist()}

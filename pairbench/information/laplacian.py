@@ -13,33 +13,33 @@ Array = NDArray[np.float64]
 
 
 def pair_forms(phi: Array, matrix: Array) -> Array:
-    """z_ijᵀ A z_ij for all pairs of each prompt, ``(n_prompts, K, K)``, symmetric.
+    """Compute z_ijᵀ A z_ij for all pairs of each prompt, ``(n_prompts, K, K)``, symmetric.
 
     Args:
         phi: φ, ``(n_prompts, K, d)``.
         matrix: A, ``(d, d)``, symmetric.
     """
     gram = (phi @ matrix) @ phi.transpose(0, 2, 1)
-    own = np.einsum("nii->ni", gram)
-    forms = own[:, :, None] + own[:, None, :] - gram - gram.transpose(0, 2, 1)
-    # Equal completions must give 0, not a rounding error below it.
+    diagonal = np.einsum("nii->ni", gram)
+    forms = diagonal[:, :, None] + diagonal[:, None, :] - gram - gram.transpose(0, 2, 1)
+    # Equal completions must give 0, not a negative rounding error.
     nonnegative: Array = np.maximum(forms, 0.0)
     return nonnegative
 
 
 def pair_gram(phi: Array, weights: Array, rows: slice = slice(None)) -> Array:
-    """Σ_prompt Σ_i∈rows Σ_j w_ij z_ij z_ijᵀ, ``(d, d)``.
+    """Compute Σ_prompt Σ_i∈rows Σ_j w_ij z_ij z_ijᵀ, ``(d, d)``.
 
     Args:
         phi: φ, ``(n_prompts, K, d)``.
-        weights: w, ``(n_prompts, rows, K)``; entry ``[i, j]`` and entry ``[j, i]`` are one pair's
-            and are added.
-        rows: the completions i that the sum is over; all if not given.
+        weights: w, ``(n_prompts, rows, K)``; entries ``[i, j]`` and ``[j, i]`` both weigh the pair
+            of i and j, and add up.
+        rows: the completions i of the sum; all if not given.
     """
     # z zᵀ = φ_i φ_iᵀ + φ_j φ_jᵀ − φ_i φ_jᵀ − φ_j φ_iᵀ, summed over rows and over columns.
-    own = phi[:, rows]
-    mixed = weights.sum(axis=2)[:, :, None] * own - 2 * (weights @ phi)
-    gram = np.tensordot(own, mixed, axes=([0, 1], [0, 1]))
+    phi_rows = phi[:, rows]
+    mixed = weights.sum(axis=2)[:, :, None] * phi_rows - 2 * (weights @ phi)
+    gram = np.tensordot(phi_rows, mixed, axes=([0, 1], [0, 1]))
     gram += np.tensordot(phi, weights.sum(axis=1)[:, :, None] * phi, axes=([0, 1], [0, 1]))
     symmetric: Array = (gram + gram.T) / 2
     return symmetric

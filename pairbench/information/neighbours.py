@@ -1,4 +1,4 @@
-"""The entropy of a growing sample of points, from distances to nearest neighbours."""
+"""Entropy estimate of a growing sample of points, from distances to nearest neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,23 +6,23 @@ from scipy.special import digamma, gammaln
 
 Array = NDArray[np.float64]
 
-_ROWS = 512
-"""Points whose distances to all others are in memory at a time."""
+_BLOCK = 512
+"""Number of points whose distances to all others are in memory at a time."""
 
 
 class NeighbourEntropy:
-    """The entropy of points taken out of a set, which may be taken again, as KSG estimate it.
+    """Entropy estimate of a sample from a finite set of points, with repeats.
 
-    H = ψ(M) − mean ψ(n_i + 1) + log c_d + d mean log ε_i over the M taken, the marginal entropy of
-    Kraskov, Stögbauer and Grassberger (2004): ε_i is the distance to the k-th neighbour in the
-    whole set, and n_i how many others taken are nearer than that; c_d is the volume of the
-    d-dimensional unit ball. The whole set tells how dense the space is where little was taken.
+    H = ψ(M) − mean ψ(n_i + 1) + log c_d + d mean log ε_i over the M sampled points, the marginal
+    entropy of Kraskov, Stögbauer and Grassberger (2004): ε_i is the distance to the k-th neighbour
+    in the whole set, and n_i the number of other sampled points within it; c_d is the volume of
+    the d-dimensional unit ball. The whole set shows the density where the sample is sparse.
 
     Attributes:
         radius: ε, ``(P,)``.
-        near: ``(P, P)`` bool, ``[q, p]`` says whether q is nearer to p than ε_p, or is p.
-        times: how often each point was taken, ``(P,)``.
-        count: how many taken are nearer to p than ε_p, ``(P,)``.
+        near: ``(P, P)`` bool; ``[q, p]`` is true where q is nearer to p than ε_p, or is p.
+        times: the number of times that each point was sampled, ``(P,)``.
+        count: the number of sampled points nearer to p than ε_p, ``(P,)``.
     """
 
     def __init__(self, points: Array, k: int, dim: float) -> None:
@@ -30,8 +30,8 @@ class NeighbourEntropy:
 
         Args:
             points: ``(P, columns)``.
-            k: which neighbour the distance is to; the last where there are fewer.
-            dim: d, the dimension of the space that the points fill.
+            k: the rank of the neighbour that ε is the distance to, at most P − 1.
+            dim: d, the intrinsic dimension of the points.
         """
         size = len(points)
         self.dim = dim
@@ -42,34 +42,34 @@ class NeighbourEntropy:
         norms = np.einsum("pd,pd->p", points, points)
         tiny = np.finfo(np.float64).tiny
         k = min(k, size - 1)
-        for start in range(0, size, _ROWS):
-            rows = np.arange(start, min(start + _ROWS, size))
-            # Squared distances, less the norm of the point that they are from.
+        for start in range(0, size, _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, size))
+            # Squared distances less the squared norm of each row's point.
             squared = (-2 * points[rows]) @ points.T
             squared += norms
-            squared[rows - start, rows] = -np.inf  # itself comes first
-            reach = np.partition(squared, k, axis=1)[:, k]
-            self.near[:, rows] = (squared < reach[:, None]).T
-            # Copies have no distance, and their density has no bound but the machine's.
-            self.radius[rows] = np.sqrt(np.maximum(reach + norms[rows], tiny))
+            squared[rows - start, rows] = -np.inf  # each point is its own first neighbour
+            kth = np.partition(squared, k, axis=1)[:, k]
+            self.near[:, rows] = (squared < kth[:, None]).T
+            # The distance of duplicates is 0, whose logarithm must stay finite.
+            self.radius[rows] = np.sqrt(np.maximum(kth + norms[rows], tiny))
         np.fill_diagonal(self.near, True)
-        self._volume = dim * np.log(self.radius)
+        self._log_volume = dim * np.log(self.radius)
 
     def gains(self) -> Array:
-        """d log ε − ψ(n + 1), each point's own term if it were taken next, ``(P,)`` nats."""
+        """Compute each point's term if it were sampled next, d log ε − ψ(n + 1), ``(P,)`` nats."""
         psi = digamma(1.0 + np.arange(self.count.max() + 1))
-        gains: Array = self._volume - psi[self.count]
+        gains: Array = self._log_volume - psi[self.count]
         return gains
 
     def take(self, p: int, times: int = 1) -> None:
-        """Take point p."""
+        """Add point p to the sample, once or several times."""
         self.times[p] += times
         self.count += times * self.near[p]
 
     def entropy(self) -> float:
-        """H of what was taken, one point at least, nats."""
+        """Compute H of the sample, which must have at least one point, nats."""
         total, ball = self.times.sum(), self.dim / 2 * np.log(np.pi) - gammaln(self.dim / 2 + 1)
-        there = self.times > 0
-        # A point taken counts itself, so that its n + 1 is its count.
-        own = self._volume[there] - digamma(self.count[there])
-        return float(digamma(total) + ball + self.times[there] @ own / total)
+        sampled = self.times > 0
+        # A sampled point counts itself, so that its n + 1 is its count.
+        terms = self._log_volume[sampled] - digamma(self.count[sampled])
+        return float(digamma(total) + ball + self.times[sampled] @ terms / total)

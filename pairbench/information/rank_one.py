@@ -1,4 +1,4 @@
-"""What each of some pairs would add to the information, kept up to date as pairs are taken."""
+"""Gains of candidate pairs, kept up to date by rank-one updates as pairs are chosen."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ Array = NDArray[np.float64]
 
 
 class RankOne:
-    """The gains of m pairs, after Sherman and Morrison.
+    """Gains in an optimality criterion of m pairs, by the Sherman–Morrison formula.
 
-    Taking a pair with weight ω adds ω z zᵀ to A. With G = A⁻¹CA⁻¹, log det A rises by
+    Choosing a pair with weight ω adds ω z zᵀ to A. With G = A⁻¹CA⁻¹, log det A rises by
     log(1 + ω zᵀA⁻¹z), and tr(C A⁻¹) falls by ω zᵀGz / (1 + ω zᵀA⁻¹z).
 
     Attributes:
@@ -20,7 +20,7 @@ class RankOne:
     """
 
     def __init__(self, z: Array, inverse: Array, covariance: Array | None) -> None:
-        """Compute the forms once.
+        """Compute the quadratic forms of all pairs.
 
         Args:
             z: feature differences, ``(m, d)``.
@@ -34,7 +34,9 @@ class RankOne:
         self.fall = np.einsum("md,md->m", z @ self.effect, z) if self.traced else self.leverage
 
     def gains(self, weight: Array | float = 1.0) -> Array:
-        """How much each pair would help, ``(m,)``, in an order that is the criterion's.
+        """Compute a number that orders the pairs by the criterion's gain, ``(m,)``.
+
+        It is ω zᵀA⁻¹z for log det A, and the fall of tr(C A⁻¹) itself for the trace.
 
         Args:
             weight: ω, ``(m,)`` or one for all.
@@ -45,15 +47,15 @@ class RankOne:
         return gains
 
     def take(self, p: int, weight: float = 1.0) -> None:
-        """Take pair p with weight ω."""
+        """Add pair p to A with weight ω."""
         u = self.inverse @ self.z[p]
         share = weight / (1 + weight * float(self.leverage[p]))
         along = self.z @ u
         if self.traced:
-            v, own = self.effect @ self.z[p], float(self.fall[p])
-            self.fall = self.fall - share * along * (2 * (self.z @ v) - share * own * along)
-            both = np.outer(u, v)
-            self.effect = self.effect - share * (both + both.T - share * own * np.outer(u, u))
+            v, fall = self.effect @ self.z[p], float(self.fall[p])
+            self.fall = self.fall - share * along * (2 * (self.z @ v) - share * fall * along)
+            cross = np.outer(u, v)
+            self.effect = self.effect - share * (cross + cross.T - share * fall * np.outer(u, u))
         self.leverage = self.leverage - share * along**2
         self.inverse = self.inverse - share * np.outer(u, u)
         if not self.traced:

@@ -1,1 +1,1 @@
-"""Language models: loading them, and what they say of texts. Torch and transformers load late."""
+"""Language models: loading, likelihoods, features, sampling. Torch is imported on first use."""

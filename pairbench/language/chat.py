@@ -1,11 +1,10 @@
-"""Chat models behind an OpenAI-compatible endpoint: each request is made once, and its reply kept.
+"""Client of chat models behind an OpenAI-compatible endpoint, with an on-disk cache of replies.
 
-Replies lie in the cache folder, a file each, named by the digest of all that the reply depends on:
-the model, the messages, how it samples, and which of several replies it is. The endpoint is not
-part of that, so that a model may move to another machine: what answers otherwise needs another
-name. A file is written whole as soon as the reply is there, and the first one counts. So a run that
-was killed goes on where it was, and whoever makes the same request, in whatever process, gets the
-same reply.
+The cache has a file for each reply, named by the digest of all that the reply depends on: the
+model, the messages, the sampling parameters, and the number of the sample. The endpoint is not part
+of it, so that a model may move to another machine; a model that answers differently needs another
+name. A file is written atomically as soon as the reply arrives, and the first one counts. So a run
+that was killed resumes where it stopped, and the same request gets the same reply in every process.
 """
 
 import hashlib
@@ -25,38 +24,38 @@ import rfc8785
 from filelock import FileLock
 from pydantic import BaseModel, Field
 
+from pairbench._util.files import seal, unseal, write_atomic
 from pairbench.errors import EndpointFailed, InvalidData, InvalidParameter, did_you_mean
-from pairbench.files import sealed, unsealed, write_whole
 
 if TYPE_CHECKING:
     import openai
 
-ENDPOINT = "OPENAI_BASE_URL"
-"""Environment variable that names the endpoint where none is given."""
-CUT, REFUSED = "length", "refused"
-"""Why a reply ended, where it is not whole: by the limit of tokens, or before it began."""
+URL_VARIABLE = "OPENAI_BASE_URL"
+"""Environment variable with the URL of the endpoint, for requests that name none."""
+TRUNCATED, REFUSED = "length", "refused"
+"""Finish reasons of incomplete replies: token limit reached, and request refused."""
 
-_AGAIN = 1.0  # temperature of further attempts: at 0, the same reply would come again
-_CONNECT = 10.0  # seconds to wait for a connection
-_PAUSE = 0.5  # seconds before the first repetition after a reply that cannot be read
-_LONGEST_PAUSE = 8.0
-# What servers say of one request that they cannot take, while they take others.
-_ONE_REQUEST = ("context length", "context_length", "too long", "content_filter", "content_policy")
-_NEW_LIMIT = "max_completion_tokens"
-_SHOWN = 200  # characters of what a server says
+_RETRY_TEMPERATURE = 1.0  # least temperature after an unusable reply: at 0 it would come again
+_CONNECT_TIMEOUT = 10.0  # seconds
+_PAUSE = 0.5  # seconds before the first retry after a malformed reply; doubled each time
+_MAX_PAUSE = 8.0  # seconds
+# Substrings of the errors by which servers reject one request, but not the next.
+_REJECTIONS = ("context length", "context_length", "too long", "content_filter", "content_policy")
+_NEW_LIMIT_PARAMETER = "max_completion_tokens"
+_MAX_QUOTE = 200  # characters of a server's text in a message
 
 
 @dataclass(frozen=True)
 class Request:
-    """All that a reply depends on.
+    """A chat request, with all that its reply depends on.
 
     Attributes:
-        model: its name at the endpoint.
-        messages: roles and texts.
-        temperature: of sampling; at 0 the likeliest token is taken.
-        max_tokens: of the reply.
-        sample: which of several replies it is.
-        attempt: how many replies to it could not be used.
+        model: name of the model at the endpoint.
+        messages: pairs of role and text.
+        temperature: of sampling; at 0 decoding is greedy.
+        max_tokens: limit on the reply's length.
+        sample: number of the sample, where several replies to the same messages are drawn.
+        attempt: number of unusable replies before this request.
     """
 
     model: str
@@ -68,7 +67,7 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The digest that its reply is kept under.
+        """SHA-256 under which the reply is cached.
 
         Raises:
             InvalidData: If a text is not Unicode.
@@ -82,26 +81,27 @@ class Request:
             ) from error
 
     def record(self) -> dict[str, Any]:
-        """Itself as JSON."""
+        """Convert the request to JSON."""
         return asdict(self) | {"messages": [list(message) for message in self.messages]}
 
-    def after(self, attempts: int) -> "Request":
-        """The request to make once so many replies could not be used."""
+    def retry(self, attempts: int) -> "Request":
+        """Return the request to send after that many unusable replies."""
         if not attempts:
             return self
-        return replace(self, attempt=attempts, temperature=max(self.temperature, _AGAIN))
+        temperature = max(self.temperature, _RETRY_TEMPERATURE)
+        return replace(self, attempt=attempts, temperature=temperature)
 
 
 class Reply(BaseModel, frozen=True):
-    """What a model replied.
+    """A model's reply to a request.
 
     Attributes:
-        text: empty where there is none.
-        finish: why it ended, as the server says; or that it refused this request.
-        model: what the server calls the model.
-        tokens_read: of the messages; None if the server does not say.
-        tokens_written: of the reply, likewise.
-        time: when it came, seconds since 1970.
+        text: the text; empty where there is none.
+        finish: the server's finish reason, or :data:`REFUSED`.
+        model: the server's name of the model.
+        tokens_read: number of prompt tokens; None if the server does not report it.
+        tokens_written: number of completion tokens; None if the server does not report it.
+        time: arrival, seconds since 1970.
     """
 
     text: str
@@ -113,48 +113,46 @@ class Reply(BaseModel, frozen=True):
 
 
 @dataclass(frozen=True)
-class KeptReplies:
-    """Replies in a folder, safe for several processes.
+class ReplyCache:
+    """On-disk cache of replies, safe for several processes.
 
     Attributes:
-        folder: where the files are.
+        folder: folder of the cache's files.
     """
 
     folder: Path
 
     def path(self, key: str) -> Path:
-        """Where the reply of that key is, or would be."""
+        """Return the path for the reply with that key, whether or not it is cached."""
         return self.folder / key[:2] / f"{key}.json"
 
     def read(self, request: Request) -> Reply | None:
-        """The reply to a request, None if there is none.
+        """Look up the reply to a request; return None if it is not cached.
 
-        A file that is cut off, was edited or holds another reply is renamed to ``….invalid``.
+        A file that is truncated, was edited or holds another reply is renamed to ``….invalid``.
         """
-        path = self.path(request.key)
-        if (found := self._read(path)) is None:
-            return None
-        return found[1]
+        cached = self._read(self.path(request.key))
+        return None if cached is None else cached[1]
 
-    def keep(self, request: Request, reply: Reply) -> Reply:
-        """Keep a reply, unless another process has kept one before; the one that counts."""
+    def add(self, request: Request, reply: Reply) -> Reply:
+        """Cache a reply and return it, or return the one that another process cached before."""
         path = self.path(request.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock"):
-            if (before := self.read(request)) is not None:
-                return before
-            write_whole(path, sealed({"request": request.record(), "reply": reply.model_dump()}))
+            if (cached := self.read(request)) is not None:
+                return cached
+            write_atomic(path, seal({"request": request.record(), "reply": reply.model_dump()}))
         return reply
 
     def all(self) -> Iterator[tuple[dict[str, Any], Reply]]:
-        """All requests, as JSON, with their replies."""
+        """Iterate over all cached requests, as JSON, with their replies."""
         for path in sorted(self.folder.glob("*/*.json")):
-            if (found := self._read(path)) is not None:
-                yield found
+            if (cached := self._read(path)) is not None:
+                yield cached
 
     def _read(self, path: Path) -> tuple[dict[str, Any], Reply] | None:
         try:
-            record = unsealed(path.read_bytes())
+            record = unseal(path.read_bytes())
             request = record["request"]
             if hashlib.sha256(rfc8785.dumps(request)).hexdigest() != path.stem:
                 raise ValueError
@@ -162,132 +160,143 @@ class KeptReplies:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):  # pydantic's errors are ValueErrors
-            if path.exists():  # another process may have set it aside
+            if path.exists():  # another process may have renamed it
                 path.replace(path.with_suffix(".json.invalid"))
             return None
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where models are served, and how to ask there.
+    """An OpenAI-compatible endpoint, and how to send requests to it.
 
     Attributes:
-        url: up to and including ``/v1``; if None, what ``OPENAI_BASE_URL`` names.
-        key: the environment variable that holds the API key; it need not be set.
-        at_once: how many requests are on the way at once.
+        url: URL up to and including ``/v1``; if None, the value of ``OPENAI_BASE_URL``.
+        key_variable: environment variable that holds the API key; it need not be set.
+        max_concurrent: number of requests in flight at once.
         timeout: seconds that the server may be silent.
-        retries: how often a request is repeated after a time-out, a broken connection, a reply that
-            cannot be read, and the statuses 408, 409, 429 and 5xx: after as many seconds as the
-            server says, or half a second, twice as long each time, eight at most.
+        retries: how often a request is repeated after a timeout, a broken connection, a malformed
+            reply, and the statuses 408, 409, 429 and 5xx. The pause is the one that the server asks
+            for, or else starts at half a second and doubles each time, up to eight seconds.
     """
 
     url: str | None
-    key: str
-    at_once: int
+    key_variable: str
+    max_concurrent: int
     timeout: float
     retries: int
 
     def replies(
         self,
         requests: Iterable[Request],
-        kept: KeptReplies,
+        cache: ReplyCache,
         usable: Callable[[Reply], bool],
         attempts: int,
     ) -> dict[Request, Reply]:
-        """The reply to each request: the first that can be used, or the last.
+        """Fetch the first usable reply to each request, or the last one if none is usable.
 
         Args:
-            requests: no matter how many and in what order.
-            kept: where replies are looked up and kept.
-            usable: whether a reply can be used.
-            attempts: how many replies to wait for one that can.
+            requests: any number of requests, in any order.
+            cache: cache in which replies are looked up and stored.
+            usable: predicate of the replies that need no further attempt.
+            attempts: number of replies after which to give up.
 
         Raises:
-            EndpointFailed: If the model cannot be asked; what it replied so far is kept.
-            InvalidParameter: If there is something to ask, and the client library is not
-                installed, or nothing says where.
+            EndpointFailed: If the endpoint fails; the replies that arrived before are cached.
+            InvalidParameter: If a request has to be sent, and the client library is not installed,
+                or no URL is set.
         """
-        found = {request: _settled(request, kept, usable, attempts) for request in requests}
-        if left := [request for request, reply in found.items() if reply is None]:
-            line, stop = _Line(self, self._client()), Event()
+        replies = {request: _resolve(request, cache, usable, attempts) for request in requests}
+        if missing := [request for request, reply in replies.items() if reply is None]:
+            replies |= self._send(missing, cache, usable, attempts)
+        return {request: reply for request, reply in replies.items() if reply is not None}
 
-            def settle(request: Request) -> Reply | None:
-                if stop.is_set():
-                    return None
-                try:
-                    return _settled(request, kept, usable, attempts, line.reply)
-                except BaseException:
-                    stop.set()
-                    raise
+    def _send(
+        self,
+        requests: list[Request],
+        cache: ReplyCache,
+        usable: Callable[[Reply], bool],
+        attempts: int,
+    ) -> dict[Request, Reply | None]:
+        """Send requests concurrently; None stands for those that a failure cancelled."""
+        connection, stop = _Connection(self, self._client()), Event()
 
-            pool = ThreadPoolExecutor(self.at_once)
+        def resolve(request: Request) -> Reply | None:
+            if stop.is_set():
+                return None
             try:
-                asked = {pool.submit(settle, request): request for request in left}
-                for done in as_completed(asked):
-                    found[asked[done]] = done.result()
-            finally:
-                # What is on the way is waited for and kept, since it is paid for.
+                return _resolve(request, cache, usable, attempts, connection.send)
+            except BaseException:
                 stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                line.client.close()
-        return {request: reply for request, reply in found.items() if reply is not None}
+                raise
+
+        executor = ThreadPoolExecutor(self.max_concurrent)
+        try:
+            futures = {executor.submit(resolve, request): request for request in requests}
+            return {futures[future]: future.result() for future in as_completed(futures)}
+        finally:
+            # Requests in flight are paid for: wait for their replies and cache them.
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            connection.client.close()
 
     @property
-    def secret(self) -> str:
-        """The API key, empty where there is none."""
-        return os.environ.get(self.key, "").strip()
+    def api_key(self) -> str:
+        """The API key, empty where none is set."""
+        return os.environ.get(self.key_variable, "").strip()
 
     def _client(self) -> "openai.OpenAI":
+        """Create a client of the endpoint, after checks of the URL and the key."""
         try:
             import openai
         except ImportError as error:
             raise InvalidParameter(
                 "asking a model at an endpoint needs openai: pip install 'pairbench[judge]'."
             ) from error
-        url = self.url or os.environ.get(ENDPOINT)
+        url = self.url or os.environ.get(URL_VARIABLE)
         if not url:
             raise InvalidParameter(
                 "nothing says where the model is served. Give endpoint='http://localhost:8000/v1', "
-                f"or set {ENDPOINT}."
+                f"or set {URL_VARIABLE}."
             )
         check_url(url)
-        if not re.fullmatch("[!-~]*", self.secret):
+        if not re.fullmatch("[!-~]*", self.api_key):
             raise InvalidParameter(
-                f"the environment variable {self.key} must hold an API key, which has neither "
-                "white space nor signs that are not ASCII. It is not shown here."
+                f"the environment variable {self.key_variable} must hold an API key, which has "
+                "neither white space nor characters beyond ASCII. Its value is not shown here."
             )
         return openai.OpenAI(
             base_url=url,
-            api_key=self.secret or "none",  # local servers ask for none
-            timeout=openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT)),
+            api_key=self.api_key or "none",  # the client needs one, local servers ignore it
+            timeout=openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_TIMEOUT)),
             max_retries=self.retries,
         )
 
 
 @dataclass
-class _Line:
-    """A client of an endpoint, and what was found out about what is there."""
+class _Connection:
+    """A client of an endpoint, with the endpoint's name of the parameter that limits replies."""
 
     endpoint: Endpoint
     client: "openai.OpenAI"
-    limit: str = "max_tokens"
+    limit_parameter: str = "max_tokens"
 
-    def reply(self, request: Request) -> Reply:
-        """Make a request, again and again if need be.
+    def send(self, request: Request) -> Reply:
+        """Send a request, with retries, and parse the reply.
 
-        The client repeats what fails; what it takes for a success may be none.
+        The client repeats requests that fail; responses that look successful but are malformed are
+        repeated here.
         """
         import openai
 
-        for turn in range(self.endpoint.retries + 1):
+        for attempt in range(self.endpoint.retries + 1):
             try:
-                raw = self._made(request)
+                response = self._response(request)
             except openai.OpenAIError as error:
-                if not _concerns_this_request(error):
-                    # Not from it: tracebacks are put on record, and a server may show the key.
-                    raise EndpointFailed(self._what_failed(request, error)) from None
+                if not _rejects_request(error):
+                    # Not chained: tracebacks are put on record, and a server may show the key.
+                    raise EndpointFailed(self._failure(request, error)) from None
                 return Reply(
-                    text=self._short(_told(error)),
+                    text=self._quote(_error_text(error)),
                     finish=REFUSED,
                     model=request.model,
                     tokens_read=None,
@@ -295,97 +304,104 @@ class _Line:
                     time=time.time(),
                 )
             try:
-                return _completion(raw.content).reply(request.model)
+                return _parse_completion(response.content).reply(request.model)
             except (ValueError, RecursionError):
-                if turn < self.endpoint.retries:
-                    time.sleep(min(_PAUSE * 2**turn, _LONGEST_PAUSE))
+                if attempt < self.endpoint.retries:
+                    time.sleep(min(_PAUSE * 2**attempt, _MAX_PAUSE))
         raise EndpointFailed(
             f"{self.client.base_url} replied {self.endpoint.retries + 1} times with what is no "
-            f"chat completion: {self._short(raw.text)!r}. Expected an OpenAI-compatible endpoint, "
-            "whose address mostly ends in /v1."
+            f"chat completion: {self._quote(response.text)!r}. Expected an OpenAI-compatible "
+            "endpoint, whose address mostly ends in /v1."
         )
 
-    def _made(self, request: Request) -> Any:
-        """The raw response to a request."""
+    def _response(self, request: Request) -> Any:
+        """Send a request once and return the raw response."""
         import openai
 
-        limit = self.limit  # other threads may change it
+        limit_parameter = self.limit_parameter  # other threads may change it
         arguments: dict[str, Any] = {
             "model": request.model,
             "messages": [{"role": role, "content": text} for role, text in request.messages],
             "temperature": request.temperature,
-            limit: request.max_tokens,
+            limit_parameter: request.max_tokens,
         }
         if request.temperature:
             arguments["seed"] = int(request.key[:7], 16)
         try:
             return self.client.chat.completions.with_raw_response.create(**arguments)
         except openai.BadRequestError as error:
-            # Some models know the limit by its new name alone, and some servers by its old one.
-            if limit == _NEW_LIMIT or _NEW_LIMIT not in _told(error):
+            # Some models accept the limit by its new name only, some servers by its old one only.
+            if limit_parameter == _NEW_LIMIT_PARAMETER or _NEW_LIMIT_PARAMETER not in _error_text(
+                error
+            ):
                 raise
-            self.limit = _NEW_LIMIT
-        return self._made(request)
+            self.limit_parameter = _NEW_LIMIT_PARAMETER
+        return self._response(request)
 
-    def _what_failed(self, request: Request, error: Exception) -> str:
-        """What was expected, what came, what to do."""
+    def _failure(self, request: Request, error: Exception) -> str:
+        """Write the message for an error of the endpoint, with a remedy."""
         import openai
 
-        endpoint, at, said = self.endpoint, self.client.base_url, self._short(_told(error))
+        endpoint, url, quote = self.endpoint, self.client.base_url, self._quote(_error_text(error))
         status = getattr(error, "status_code", None)
         if isinstance(error, openai.APITimeoutError):
             return (
-                f"{at} was silent for {endpoint.timeout:g} s, {endpoint.retries + 1} times. Give a "
-                "longer timeout, or ask less at_once; what was answered is kept."
+                f"{url} was silent for {endpoint.timeout:g} s, {endpoint.retries + 1} times. Give "
+                "a longer timeout, or ask less at_once; what was answered is kept."
             )
         if isinstance(error, openai.APIConnectionError):
             return (
-                f"cannot reach {at}: {self._short(str(error.__cause__ or error))}. Is the server "
+                f"cannot reach {url}: {self._quote(str(error.__cause__ or error))}. Is the server "
                 "running, and is that its address? What was answered is kept."
             )
         if status in (401, 403):
-            state = "the key" if endpoint.secret else "to answer without a key"
+            refusal = "the key" if endpoint.api_key else "to answer without a key"
             return (
-                f"{at} refuses {state} (status {status}: {said}). Set the environment variable "
-                f"{endpoint.key} to a valid key; what was answered is kept."
+                f"{url} refuses {refusal} (status {status}: {quote}). Set the environment variable "
+                f"{endpoint.key_variable} to a valid key; what was answered is kept."
             )
         if status == 404:
-            there = _models(self.client)
-            listed = f" There are: {', '.join(there)}." if there else ""
+            models = _list_models(self.client)
+            listing = f" There are: {', '.join(models)}." if models else ""
             return (
-                f"{at} has no model {request.model!r}, or is no OpenAI-compatible endpoint, whose "
-                f"address mostly ends in /v1 (status 404: {said})."
-                f"{did_you_mean(request.model, there)}{listed}"
+                f"{url} has no model {request.model!r}, or is no OpenAI-compatible endpoint, whose "
+                f"address mostly ends in /v1 (status 404: {quote})."
+                f"{did_you_mean(request.model, models)}{listing}"
             )
         return (
-            f"{at} does not answer for {request.model!r} (status {status}: {said}). What was "
-            "answered is kept: run again when that is mended."
+            f"{url} does not answer for {request.model!r} (status {status}: {quote}). What was "
+            "answered is kept: run again once the endpoint works."
         )
 
-    def _short(self, text: str) -> str:
-        """A server's words on one line, without the key, should it be in there."""
-        secret = self.endpoint.secret
-        line = " ".join((text.replace(secret, "…") if secret else text).split())
-        return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+    def _quote(self, text: str) -> str:
+        """Shorten a server's text to one line, with the API key masked."""
+        key = self.endpoint.api_key
+        line = " ".join((text.replace(key, "…") if key else text).split())
+        return line if len(line) <= _MAX_QUOTE else line[: _MAX_QUOTE - 1] + "…"
 
 
 class _Message(BaseModel):
+    """The message of a completion."""
+
     content: str | None = None
 
 
-class _Choice(BaseModel):
+class _CompletionChoice(BaseModel):
+    """One of a completion's alternatives."""
+
     message: _Message
     finish_reason: str | None = None
 
 
 class _Completion(BaseModel):
-    """What a server's reply must hold; the client library takes anything."""
+    """Fields that a server's response must have; the client library accepts anything."""
 
-    choices: list[_Choice] = Field(min_length=1)
+    choices: list[_CompletionChoice] = Field(min_length=1)
     model: str | None = None
     usage: Any = None
 
     def reply(self, model: str) -> Reply:
+        """Convert the completion to a reply; ``model`` is the name if the server gives none."""
         choice = self.choices[0]
         return Reply(
             text=choice.message.content or "",
@@ -397,23 +413,23 @@ class _Completion(BaseModel):
         )
 
     def _count(self, name: str) -> int | None:
-        """A number of tokens; a server that counts badly has answered all the same."""
+        """Return a token count, None where it is absent or invalid: the reply still counts."""
         count = self.usage.get(name) if isinstance(self.usage, dict) else None
         return count if isinstance(count, int) and 0 <= count < 2**53 else None
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no address, or holds a secret, which records and messages would show.
+    """Raise unless a string is a URL without secrets, which records and messages would show.
 
     Raises:
-        InvalidParameter: If it is so.
+        InvalidParameter: If it is no HTTP URL, or has a user, a password, a query or a fragment.
     """
     try:
         parts = urlsplit(url)
-        there = parts.scheme in ("http", "https") and parts.hostname
+        is_http = parts.scheme in ("http", "https") and parts.hostname
     except ValueError:
-        there = None
-    if not there:
+        is_http = None
+    if not is_http:
         raise InvalidParameter(
             "endpoint must be an address such as 'http://localhost:8000/v1', got "
             f"{url.rpartition('@')[2]!r}."
@@ -425,53 +441,56 @@ def check_url(url: str) -> None:
         )
 
 
-def _completion(content: bytes) -> _Completion:
-    """What a server sent.
+def _parse_completion(content: bytes) -> _Completion:
+    """Parse the body of a server's response.
 
     Raises:
         ValueError: If it is no chat completion.
-        RecursionError: If it is so, too.
+        RecursionError: If it is nested too deeply.
     """
-    # A lone surrogate is legal in JSON, but is no Unicode.
+    # JSON may hold lone surrogates, which Unicode does not allow.
     text = json.dumps(json.loads(content), ensure_ascii=False)
     return _Completion.model_validate_json(text.encode("utf-8", "replace"))
 
 
-def _settled(
+def _resolve(
     request: Request,
-    kept: KeptReplies,
+    cache: ReplyCache,
     usable: Callable[[Reply], bool],
     attempts: int,
-    ask: Callable[[Request], Reply] | None = None,
+    send: Callable[[Request], Reply] | None = None,
 ) -> Reply | None:
-    """The reply to a request, see :meth:`Endpoint.replies`; None where it has yet to be asked."""
+    """Find the reply to a request as :meth:`Endpoint.replies` does; send what is not cached.
+
+    Without ``send``, return None where a request has yet to be sent.
+    """
     reply = None
     for attempt in range(attempts):
-        now = request.after(attempt)
-        if (reply := kept.read(now)) is None:
-            if ask is None:
+        retry = request.retry(attempt)
+        if (reply := cache.read(retry)) is None:
+            if send is None:
                 return None
-            reply = kept.keep(now, ask(now))
+            reply = cache.add(retry, send(retry))
         if usable(reply) or reply.finish == REFUSED:
             break
     return reply
 
 
-def _told(error: Exception) -> str:
-    """All that a server says of an error."""
+def _error_text(error: Exception) -> str:
+    """Return the body of the response behind an error, or the error's own message."""
     response = getattr(error, "response", None)
     return str(error) if response is None else response.text or str(error)
 
 
-def _concerns_this_request(error: Exception) -> bool:
-    """Whether a server cannot take this request, while it takes others."""
-    said = _told(error).lower()
+def _rejects_request(error: Exception) -> bool:
+    """Tell whether a server rejects this request alone, such as for its length."""
+    text = _error_text(error).lower()
     status = getattr(error, "status_code", None)
-    return status in (400, 413, 422) and any(words in said for words in _ONE_REQUEST)
+    return status in (400, 413, 422) and any(part in text for part in _REJECTIONS)
 
 
-def _models(client: "openai.OpenAI") -> list[str]:
-    """The models that an endpoint has, as far as it says."""
+def _list_models(client: "openai.OpenAI") -> list[str]:
+    """List the endpoint's models; empty where it does not tell them."""
     import openai
 
     try:

@@ -1,7 +1,6 @@
-"""A language of few words and short texts, which a real transformer speaks.
+"""A finite language of short texts, modelled by a transformer.
 
-All of its texts can be enumerated, so that whatever the transformer is trained to, its policy is
-known exactly.
+All of its texts can be enumerated, so that the policy of a trained transformer is known exactly.
 """
 
 import itertools
@@ -15,28 +14,28 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
 
 from pairbench.language.checkpoints import Checkpoint, load_decoder
-from pairbench.language.kept import kept_model
 from pairbench.language.likelihood import log_likelihoods
-from pairbench.language.supervised import next_tokens, preferences, train
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
+from pairbench.language.model_cache import cache_model
+from pairbench.language.supervised import next_token_loss, preference_loss, train
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
 from pairbench.language.tokens import Tokens
-from pairbench.pool import Pool
+from pairbench.pool.pool import Pool
 
 Array = NDArray[np.float64]
-Words = NDArray[np.int64]
-"""Numbers of words, ``(..., length)``."""
+WordIds = NDArray[np.int64]
+"""Indices of words, ``(..., length)``."""
 
-PROMPT = 4
-"""Words of a prompt."""
+PROMPT_LENGTH = 4
+"""Length of a prompt, words."""
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """A Markov chain of words, each of which depends on the two before it.
+    """A second-order Markov chain of words.
 
     Attributes:
-        words: how many there are.
-        seed: of the transition probabilities.
+        words: size of the vocabulary.
+        seed: seed of the transition probabilities.
     """
 
     words: int
@@ -44,41 +43,44 @@ class Grammar:
 
     @cached_property
     def transitions(self) -> Array:
-        """P(next | last but one, last), ``(words, words, words)``."""
+        """Transition probabilities P(next | last but one, last), ``(words, words, words)``."""
         rng = np.random.default_rng([self.seed, 1])
         sharp = rng.dirichlet(np.full(self.words, 0.5), size=(self.words, self.words))
         return 0.9 * sharp + 0.1 / self.words
 
-    def sample(self, rng: np.random.Generator, n: int, length: int) -> Words:
-        """Sequences, ``(n, length)``; their first two words are uniform."""
-        return self.continued(rng, rng.integers(self.words, size=(n, 2)), length)
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> WordIds:
+        """Sample sequences, ``(n, length)``; their first two words are uniform."""
+        return self.extend(rng, rng.integers(self.words, size=(n, 2)), length)
 
-    def continued(self, rng: np.random.Generator, begun: Words, length: int) -> Words:
-        """Sequences that begin so, ``(n, length)``."""
-        sequences = np.empty((len(begun), length), dtype=np.int64)
-        sequences[:, : begun.shape[1]] = begun
-        up_to = self.transitions.cumsum(axis=2)[:, :, :-1]
-        for t in range(begun.shape[1], length):
-            before = up_to[sequences[:, t - 2], sequences[:, t - 1]]
-            sequences[:, t] = (before < rng.random((len(begun), 1))).sum(axis=1)
+    def extend(self, rng: np.random.Generator, prefixes: WordIds, length: int) -> WordIds:
+        """Sample continuations of prefixes; return the whole sequences, ``(n, length)``."""
+        sequences = np.empty((len(prefixes), length), dtype=np.int64)
+        sequences[:, : prefixes.shape[1]] = prefixes
+        cdf = self.transitions.cumsum(axis=2)[:, :, :-1]
+        for t in range(prefixes.shape[1], length):
+            conditional = cdf[sequences[:, t - 2], sequences[:, t - 1]]
+            sequences[:, t] = (conditional < rng.random((len(prefixes), 1))).sum(axis=1)
         return sequences
 
-    def prompts(self, rng: np.random.Generator, n: int) -> Words:
-        """Different prompts, ``(n, PROMPT)``."""
-        found = np.empty((0, PROMPT), dtype=np.int64)
-        while len(found) < n:
-            found = np.unique(np.concatenate([found, self.sample(rng, n, PROMPT)]), axis=0)
-        return rng.permutation(found)[:n]
+    def prompts(self, rng: np.random.Generator, n: int) -> WordIds:
+        """Sample distinct prompts, ``(n, PROMPT)``."""
+        distinct = np.empty((0, PROMPT_LENGTH), dtype=np.int64)
+        while len(distinct) < n:
+            distinct = np.unique(
+                np.concatenate([distinct, self.sample(rng, n, PROMPT_LENGTH)]), axis=0
+            )
+        return rng.permutation(distinct)[:n]
 
 
 @dataclass(frozen=True)
 class Reward:
-    """r*(x, y): what words are worth, alone, after one another, and after the prompt's words.
+    """True reward r*(x, y): a sum over words, bigrams, and pairs of prompt and completion words.
 
     Attributes:
-        word: ``(words,)``.
-        bigram: ``(words, words)``; the first completion word follows the prompt's last.
-        prompt: ``(words, words)``: of each word of the prompt with each of the completion.
+        word: reward of each word, ``(words,)``.
+        bigram: reward of each bigram, ``(words, words)``; the first completion word forms one with
+            the prompt's last word.
+        prompt: reward of each prompt word with each completion word, ``(words, words)``.
     """
 
     word: Array
@@ -87,15 +89,15 @@ class Reward:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, words: int) -> "Reward":
-        """Half of the variance is of words alone, if the prompt repeats none."""
+        """Draw Gaussian rewards; words give half of the variance if the prompt repeats none."""
         return cls(
             rng.normal(size=words),
             rng.normal(size=(words, words)) * np.sqrt(0.5),
-            rng.normal(size=(words, words)) * np.sqrt(0.5 / PROMPT),
+            rng.normal(size=(words, words)) * np.sqrt(0.5 / PROMPT_LENGTH),
         )
 
-    def of(self, prompts: Words, completions: Words) -> Array:
-        """The rewards, ``(n, k)``.
+    def of(self, prompts: WordIds, completions: WordIds) -> Array:
+        """Compute the rewards of completions, ``(n, k)``.
 
         Args:
             prompts: ``(n, PROMPT)``.
@@ -103,24 +105,24 @@ class Reward:
         """
         completions = np.broadcast_to(completions, (len(prompts), *completions.shape[1:]))
         last = np.broadcast_to(prompts[:, None, -1:], (*completions.shape[:2], 1))
-        before = np.concatenate([last, completions[:, :, :-1]], axis=2)
-        rewards = self.word[completions] + self.bigram[before, completions]
-        # The prompt's words are summed first: (n, words), what each next word is worth here.
-        here = self.prompt[prompts].sum(axis=1)
+        previous = np.concatenate([last, completions[:, :, :-1]], axis=2)
+        rewards = self.word[completions] + self.bigram[previous, completions]
+        # Sum over the prompt's words first: reward of each completion word, (n, words).
+        with_prompt = self.prompt[prompts].sum(axis=1)
         rows = np.arange(len(prompts))[:, None, None]
-        total: Array = (rewards + here[rows, completions]).sum(axis=2)
+        total: Array = (rewards + with_prompt[rows, completions]).sum(axis=2)
         return total
 
 
 @dataclass(frozen=True)
 class FiniteLanguage:
-    """All that the worlds of one language share: its words, and the model that speaks it.
+    """A language of all texts of a given length, with its reference model; worlds share it.
 
     Attributes:
-        words: how many there are.
-        length: of a completion, words.
-        steps: of the reference's supervised training.
-        seed: of the grammar and of the training.
+        words: size of the vocabulary.
+        length: length of a completion, words.
+        steps: steps of the reference's supervised training.
+        seed: seed of the grammar and of the training.
     """
 
     words: int
@@ -130,99 +132,102 @@ class FiniteLanguage:
 
     @property
     def names(self) -> list[str]:
-        """The words as text."""
+        """The words, as text."""
         return [chr(ord("a") + w) for w in range(self.words)]
 
     @cached_property
     def grammar(self) -> Grammar:
-        """What it speaks."""
+        """The grammar that generates the reference's training data."""
         return Grammar(self.words, self.seed)
 
     @cached_property
-    def completions(self) -> Words:
-        """All of them, ``(words ** length, length)``."""
+    def completions(self) -> WordIds:
+        """All completions, ``(words ** length, length)``."""
         return np.array([*itertools.product(range(self.words), repeat=self.length)])
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Of its words."""
-        # One token more than a text has, for the EOS that TRL appends before it cuts.
-        return word_tokenizer(self.names, context=PROMPT + self.length + 1)
+        """A tokenizer with a token for each word."""
+        # One token more than a text has, for the EOS that TRL appends before it truncates.
+        return word_tokenizer(self.names, context=PROMPT_LENGTH + self.length + 1)
 
     @cached_property
     def reference(self) -> Checkpoint:
-        """A GPT-2 of a hundred thousand weights, trained on the grammar; made once, then kept."""
+        """The reference model: a GPT-2 of 100,000 weights trained on the grammar, and cached."""
 
         def make(folder: Path) -> None:
             model = tiny_model("gpt2", self.tokenizer, width=64, layers=2, heads=4, seed=self.seed)
 
-            def sequences(rng: np.random.Generator) -> Words:
-                return self.ids(self.grammar.sample(rng, 64, PROMPT + self.length))
+            def sequences(rng: np.random.Generator) -> WordIds:
+                return self.ids(self.grammar.sample(rng, 64, PROMPT_LENGTH + self.length))
 
-            loss = next_tokens(model, sequences)
+            loss = next_token_loss(model, sequences)
             train(model, loss, steps=self.steps, learning_rate=3e-3, seed=self.seed)
-            save(folder, model, self.tokenizer)
+            save_model(folder, model, self.tokenizer)
 
-        named = {"model": "reference of a finite language"}
-        folder = kept_model(named | asdict(self), make)
+        settings = {"model": "reference of a finite language"}
+        folder = cache_model(settings | asdict(self), make)
         return load_decoder(str(folder), device="cpu", dtype="float32")
 
     def reward_model(self, reward: Reward, scale: float, seed: int) -> str:
-        """A classifier trained on 2,000 labels by the truth; its folder.
+        """Train a reward model on 2,000 labels from the true reward, or load it from the cache.
 
         Args:
-            reward: the truth.
-            scale: reward units.
-            seed: of the world, of which the prompts and labels that it is trained on are no part.
+            reward: the true reward, before scaling.
+            scale: factor of the true reward.
+            seed: the world's seed; the training prompts and labels are not part of the world.
+
+        Returns:
+            The reward model's folder.
         """
 
         def make(folder: Path) -> None:
             rng = np.random.default_rng([seed, 9])
-            prompts = self.grammar.sample(rng, 2000, PROMPT)
+            prompts = self.grammar.sample(rng, 2000, PROMPT_LENGTH)
             texts = np.stack(
-                [self.grammar.continued(rng, prompts, PROMPT + self.length) for _ in range(2)]
+                [self.grammar.extend(rng, prompts, PROMPT_LENGTH + self.length) for _ in range(2)]
             )
             first, second = scale * np.stack(
-                [reward.of(prompts, each[:, None, PROMPT:])[:, 0] for each in texts]
+                [reward.of(prompts, side[:, None, PROMPT_LENGTH:])[:, 0] for side in texts]
             )
-            won = rng.random(len(prompts)) < expit(first - second)
-            chosen, rejected = self.ids(np.where(won[:, None], texts, texts[::-1]))
+            first_wins = rng.random(len(prompts)) < expit(first - second)
+            chosen, rejected = self.ids(np.where(first_wins[:, None], texts, texts[::-1]))
             model = tiny_model("llama-classifier", self.tokenizer, width=64, heads=4, seed=seed)
 
-            def pairs(rng: np.random.Generator) -> tuple[Words, Words]:
+            def pairs(rng: np.random.Generator) -> tuple[WordIds, WordIds]:
                 rows = rng.integers(len(prompts), size=64)
                 return chosen[rows], rejected[rows]
 
-            train(model, preferences(model, pairs), steps=300, learning_rate=1e-3, seed=seed)
-            save(folder, model, self.tokenizer)
+            train(model, preference_loss(model, pairs), steps=300, learning_rate=1e-3, seed=seed)
+            save_model(folder, model, self.tokenizer)
 
-        named = {"model": "reward model of a finite language", "world": seed, "scale": scale}
-        return str(kept_model(named | asdict(self), make))
+        settings = {"model": "reward model of a finite language", "world": seed, "scale": scale}
+        return str(cache_model(settings | asdict(self), make))
 
-    def ids(self, words: Words) -> NDArray[np.int64]:
-        """Words as the models read them, likewise shaped."""
+    def ids(self, words: WordIds) -> NDArray[np.int64]:
+        """Convert words to token ids, in an array of the same shape."""
         ids = np.array(self.tokenizer.convert_tokens_to_ids(self.names))
         return ids[words]
 
-    def tokens(self, prompts: Words, completions: Words) -> Tokens:
-        """Texts as the models read them."""
+    def tokens(self, prompts: WordIds, completions: WordIds) -> Tokens:
+        """Convert the words of prompts and completions to tokens."""
         return Tokens(self.ids(prompts), self.ids(completions))
 
-    def log_ref(self, prompts: Words) -> Array:
-        """log π_ref of all completions, ``(n, words ** length)`` nats."""
-        every = np.broadcast_to(self.completions, (len(prompts), *self.completions.shape))
-        values = log_likelihoods(self.reference.model, self.tokens(prompts, every))
+    def log_ref(self, prompts: WordIds) -> Array:
+        """Compute log π_ref of all completions, ``(n, words ** length)`` nats."""
+        completions = np.broadcast_to(self.completions, (len(prompts), *self.completions.shape))
+        values = log_likelihoods(self.reference.model, self.tokens(prompts, completions))
         result: Array = log_softmax(values, axis=1)
         return result
 
     def pool(
-        self, prompts: Words, chosen: NDArray[np.int64], log_ref: Array, features: NDArray[Any]
+        self, prompts: WordIds, chosen: NDArray[np.int64], log_ref: Array, features: NDArray[Any]
     ) -> Pool:
-        """A pool of some of the completions.
+        """Build a pool of a subset of the completions.
 
         Args:
             prompts: ``(n, PROMPT)``.
-            chosen: which completions, ``(n, k)``.
+            chosen: indices of each prompt's completions, ``(n, k)``.
             log_ref: log π_ref of all completions, ``(n, words ** length)`` nats.
             features: ``(n, k, dim)``.
         """

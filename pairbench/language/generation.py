@@ -1,7 +1,7 @@
-"""Pools made by a language model: completions, their log-probabilities, and features.
+"""Pools sampled from a language model: completions, their log-probabilities, and features.
 
-A pool is a folder of Parquet files, one for each shard of the prompts, and a manifest that names
-them. A shard is there whole or not at all, so that what was stopped goes on from the last of them.
+A pool is a folder of Parquet files, one for each shard of the prompts, and a manifest that lists
+them. Shards are written atomically, so that an interrupted command resumes after the last of them.
 """
 
 import hashlib
@@ -10,23 +10,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from pairbench.annotation.content import key
-from pairbench.annotation.rows import MANIFEST, short
+from pairbench._util.checks import check_at_least
+from pairbench._util.files import write_atomic
+from pairbench._util.provenance import provenance
 from pairbench.errors import (
-    FileThere,
     InvalidData,
     InvalidParameter,
+    OutputExists,
     RunError,
     UnknownName,
-    unknown,
+    unknown_name_error,
 )
-from pairbench.files import write_whole
-from pairbench.harness.provenance import provenance
 from pairbench.language.checkpoints import Checkpoint, load_decoder
 from pairbench.language.embeddings import hidden_features
 from pairbench.language.likelihood import log_likelihoods
@@ -36,28 +35,30 @@ from pairbench.language.sampling import (
     TransformersSampler,
     VllmSampler,
     completion_text,
-    streams,
+    stream_ids,
 )
-from pairbench.language.tokens import tokenised
-from pairbench.pool import Pool
+from pairbench.language.tokens import tokenize_pool
+from pairbench.pool.content import text_digest
+from pairbench.pool.pool import Pool
+from pairbench.pool.records import MANIFEST, short_repr
 
 FEATURES = {"hidden": "mean", "last": "last", "none": None}
-"""What features there are, and how hidden states are pooled for them."""
+"""Kinds of features, with the pooling of hidden states for each."""
 ENGINES = ("transformers", "vllm")
 OnProgress = Callable[[int, int, str], None]
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Generation:
-    """What a pool is to hold.
+class GenerationSettings:
+    """Settings of a pool to generate.
 
     Attributes:
-        completions: of each prompt.
-        sampling: how they are drawn.
-        shard: prompts whose completions are written together.
-        features: ``"hidden"``, the mean of a completion's last hidden states, ``"last"``, the one
-            of its last token, or ``"none"``.
+        completions: number of completions of each prompt.
+        sampling: sampling parameters.
+        shard: number of prompts of a shard.
+        features: ``"hidden"``, the mean of a completion's last hidden states, ``"last"``, the last
+            hidden state of its last token, or ``"none"``.
         engine: ``"transformers"`` or ``"vllm"``.
     """
 
@@ -72,33 +73,32 @@ class Generation:
             raise InvalidParameter(
                 f"completions must be 2 or more, to be compared, got {self.completions}."
             )
-        if self.shard < 1:
-            raise InvalidParameter(f"shard must be 1 or more, got {self.shard}.")
-        for what, name, known in (
+        check_at_least(1, shard=self.shard)
+        for what, name, names in (
             ("kind of features", self.features, FEATURES),
             ("engine", self.engine, ENGINES),
         ):
-            if name not in known:
-                raise unknown(UnknownName, what, name, known)
+            if name not in names:
+                raise unknown_name_error(UnknownName, what, name, names)
 
 
 @dataclass(frozen=True)
-class Generated:
-    """What a pool holds.
+class GenerationSummary:
+    """Counts of a generated pool, and of the work of the call that generated it.
 
     Attributes:
-        prompts: how many.
-        repeated: prompts left out because they came before.
-        completions: how many, duplicates included.
-        duplicates: those that repeat another of their prompt.
-        cut: those that were cut before they came to their end.
-        empty: completions left out because they have no text.
-        unfit: completions left out because their texts are no longer what was drawn: read again,
-            they are longer than the context, or one token with all of their prompt.
-        shards: files.
-        made: files that were made now.
-        tokens: drawn now.
-        seconds: that this took, log-probabilities and features included.
+        prompts: number of distinct prompts.
+        repeated: number of repeated prompts, which are left out.
+        completions: number of completions, duplicates included.
+        duplicates: number of completions equal to another of the same prompt.
+        cut: number of completions that were truncated at the token limit.
+        empty: number of completions left out because they have no text.
+        unfit: number of completions left out because their text, tokenized again, is longer than
+            the context, or merges with the whole prompt into one token.
+        shards: number of files.
+        made: number of files written by this call.
+        tokens: number of tokens sampled by this call.
+        seconds: wall time of this call, log-probabilities and features included.
     """
 
     prompts: int
@@ -118,188 +118,224 @@ def generate_pool(
     policy: str,
     prompts: Sequence[str],
     out: Path,
-    what: Generation | None = None,
+    what: GenerationSettings | None = None,
     *,
     batch: int = 64,
     device: str | None = None,
     dtype: str | None = None,
     on_progress: OnProgress = lambda done, total, note: None,
-) -> Generated:
-    """Make a pool, or what is missing of it.
+) -> GenerationSummary:
+    """Generate a pool, or resume its generation.
 
-    ``pairbench select`` and :func:`pairbench.annotation.pools.load_pool` read it. A row has a
-    prompt with ``completions``, and of each completion ``log_ref``, log P of its text and the EOS
+    ``pairbench select`` and :func:`pairbench.pool.corpus.load_pool` read it. A row has a
+    prompt with ``completions``, and for each completion ``log_ref``, log P of its text and the EOS
     token at temperature 1 (nats), ``lengths`` (tokens, EOS included), whether it ``finished``, and
-    ``embeddings``. Only a completion's prompt and number, the seed and the model decide on it, as
-    :mod:`pairbench.language.sampling` says. A batch never goes beyond its shard, so that a pool
-    does not depend on where it was stopped.
+    ``embeddings``. A completion depends only on its prompt and number, the seed and the model; see
+    :mod:`pairbench.language.sampling`. A batch never extends beyond its shard, so that a pool does
+    not depend on where its generation was interrupted.
 
     Args:
-        policy: a language model, see :func:`pairbench.language.checkpoints.load_decoder`.
-        prompts: texts; one that is there twice is taken once.
-        out: the folder.
-        what: what it is to hold; it must be the same when a command goes on.
-        batch: completions that are drawn at once.
-        device: where the model runs.
-        dtype: in which numbers.
-        on_progress: told of the completions that are there, those that there will be, and the
-            speed.
+        policy: a language model, as in :func:`pairbench.language.checkpoints.load_decoder`.
+        prompts: texts; repeated ones are left out.
+        out: the pool's folder.
+        what: settings of the pool; to resume, they must be the same.
+        batch: number of completions in a batch.
+        device: device of the model.
+        dtype: dtype of the model.
+        on_progress: called with the number of completions so far, the final number, and the speed.
 
     Raises:
-        InvalidParameter: If the model cannot be loaded, a prompt cannot be read by it, or the
-            folder holds shards that were made otherwise.
-        FileThere: If the folder holds other things.
+        InvalidParameter: If the model cannot be loaded or cannot read a prompt, or the folder holds
+            a pool with other settings.
+        OutputExists: If the folder holds other files.
         InvalidData: If pyarrow is not installed, or a shard is damaged.
-        RunError: If another process is writing there, or the folder cannot be made.
+        RunError: If another process is writing into the folder, or it cannot be created.
     """
-    what = what or Generation()
-    if batch < 1:
-        raise InvalidParameter(f"batch must be 1 or more, got {batch}.")
+    what = what or GenerationSettings()
+    check_at_least(1, batch=batch)
     _pyarrow()
-    distinct: dict[str, str] = {}
+    by_key: dict[str, str] = {}
     for prompt in prompts:
-        distinct.setdefault(key(prompt), prompt)
-    kept = list(distinct.values())
-    if not kept:
+        by_key.setdefault(text_digest(prompt), prompt)
+    distinct = list(by_key.values())
+    if not distinct:
         raise InvalidParameter("there is no prompt to complete.")
     _check_folder(out)
     checkpoint = load_decoder(policy, device=device, dtype=dtype)
-    heads = _checked_heads(checkpoint, kept, what.sampling.max_tokens)
-    starts = range(0, len(kept), what.shard)
-    files = [out / f"{number:05}.parquet" for number in range(len(starts))]
-    made = tokens = 0
-    begin = time.monotonic()
+    prompt_ids = _tokenize_prompts(checkpoint, distinct, what.sampling.max_tokens)
+    starts = range(0, len(distinct), what.shard)
+    shards = [
+        _Shard(out / f"{number:05}.parquet", slice(start, start + what.shard))
+        for number, start in enumerate(starts)
+    ]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # Released by the operating system if this process is killed.
+        # The operating system releases the lock if this process is killed.
         with FileLock(out / ".lock", blocking=False):
-            manifest = _manifest(checkpoint, kept, what, files)
-            _check_alike(out, manifest)
-            for left in out.glob(".*.tmp"):
-                left.unlink()
-            missing = [number for number, file in enumerate(files) if not file.exists()]
-            done = len(kept) - sum(len(kept[starts[i] : starts[i] + what.shard]) for i in missing)
-            done, total = done * what.completions, len(kept) * what.completions
-            on_progress(done, total, "")
-            sampler = _sampler(checkpoint, what, batch) if missing else None
-            if not (out / MANIFEST).exists():
-                content = json.dumps(manifest, indent=1, ensure_ascii=False)
-                write_whole(out / MANIFEST, content.encode() + b"\n")
-            begin = time.monotonic()
-
-            def on_batch(rows: int, drawn: int) -> None:
-                nonlocal done, tokens
-                done, tokens = done + rows, tokens + drawn
-                speed = tokens / max(time.monotonic() - begin, 1e-9)
-                on_progress(done, total, f"{speed:,.0f} tokens/s")
-
-            for number in missing:
-                part = slice(starts[number], starts[number] + what.shard)
-                assert sampler is not None
-                rows = _shard(checkpoint, sampler, kept[part], heads[part], what, on_batch)
-                write_whole(files[number], _parquet(rows))
-                made += 1
+            work = _write_missing(
+                out, shards, checkpoint, distinct, prompt_ids, what, batch, on_progress
+            )
     except Timeout:
         raise RunError(
             f"another process is writing into {out}. Wait for it, or give another --out."
         ) from None
     except OSError as error:
         raise RunError(f"cannot write into {out}: {error.strerror or error}.") from error
-    seconds = time.monotonic() - begin
-    counts = _counts(files)
-    return Generated(
-        prompts=len(kept),
-        repeated=len(prompts) - len(kept),
-        **counts,
-        shards=len(files),
-        made=made,
-        tokens=tokens,
-        seconds=seconds,
+    return GenerationSummary(
+        prompts=len(distinct),
+        repeated=len(prompts) - len(distinct),
+        **_counts([shard.file for shard in shards]),
+        shards=len(shards),
+        made=work.made,
+        tokens=work.tokens,
+        seconds=work.seconds,
     )
 
 
-def _sampler(checkpoint: Checkpoint, what: Generation, batch: int) -> Sampler:
+class _Shard(NamedTuple):
+    """A file of a pool, with the slice of the prompts that it holds."""
+
+    file: Path
+    prompts: slice
+
+
+class _Work(NamedTuple):
+    """Shards written and tokens sampled by one call, and the time taken, seconds."""
+
+    made: int
+    tokens: int
+    seconds: float
+
+
+def _write_missing(
+    out: Path,
+    shards: list[_Shard],
+    checkpoint: Checkpoint,
+    prompts: list[str],
+    prompt_ids: list[list[int]],
+    what: GenerationSettings,
+    batch: int,
+    on_progress: OnProgress,
+) -> _Work:
+    """Write the shards that are missing in a locked folder, and the manifest if it is missing."""
+    manifest = _manifest(checkpoint, prompts, what, [shard.file for shard in shards])
+    _check_settings(out, manifest)
+    for partial in out.glob(".*.tmp"):
+        partial.unlink()
+    missing = [shard for shard in shards if not shard.file.exists()]
+    n_missing = sum(len(prompts[shard.prompts]) for shard in missing)
+    done, total = (len(prompts) - n_missing) * what.completions, len(prompts) * what.completions
+    on_progress(done, total, "")
+    sampler = _sampler(checkpoint, what, batch) if missing else None
+    if not (out / MANIFEST).exists():
+        content = json.dumps(manifest, indent=1, ensure_ascii=False)
+        write_atomic(out / MANIFEST, content.encode() + b"\n")
+    tokens, start = 0, time.monotonic()
+
+    def on_batch(n_rows: int, n_tokens: int) -> None:
+        nonlocal done, tokens
+        done, tokens = done + n_rows, tokens + n_tokens
+        speed = tokens / max(time.monotonic() - start, 1e-9)
+        on_progress(done, total, f"{speed:,.0f} tokens/s")
+
+    for shard in missing:
+        assert sampler is not None
+        rows = _complete(
+            checkpoint, sampler, prompts[shard.prompts], prompt_ids[shard.prompts], what, on_batch
+        )
+        write_atomic(shard.file, _parquet(rows))
+    return _Work(len(missing), tokens, time.monotonic() - start)
+
+
+def _sampler(checkpoint: Checkpoint, what: GenerationSettings, batch: int) -> Sampler:
     if what.engine == "vllm":
-        numbers = str(checkpoint.model.dtype).removeprefix("torch.")
-        return VllmSampler(checkpoint.name, what.sampling, numbers)
+        return VllmSampler(checkpoint.name, what.sampling, _dtype_name(checkpoint))
     return TransformersSampler(checkpoint, what.sampling, batch)
 
 
-def _shard(
+def _dtype_name(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.model.dtype).removeprefix("torch.")
+
+
+def _complete(
     checkpoint: Checkpoint,
     sampler: Sampler,
     prompts: list[str],
-    heads: list[list[int]],
-    what: Generation,
+    prompt_ids: list[list[int]],
+    what: GenerationSettings,
     on_batch: Callable[[int, int], None],
 ) -> list[Row]:
-    """The rows of some prompts."""
+    """Sample completions of prompts, and compute the table rows of a shard."""
     k = what.completions
     samples = sampler(
-        [head for head in heads for _ in range(k)], streams(prompts, range(k)), on_batch
+        [ids for ids in prompt_ids for _ in range(k)], stream_ids(prompts, range(k)), on_batch
     )
     rows: list[Row] = []
-    for x, (prompt, head) in enumerate(zip(prompts, heads, strict=True)):
-        drawn = [
-            (completion_text(checkpoint.tokenizer, head, sample.ids), sample.finished)
+    for x, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True)):
+        completions = [
+            (completion_text(checkpoint.tokenizer, ids, sample.ids), sample.finished)
             for sample in samples[x * k : (x + 1) * k]
         ]
-        said = [(text, finished) for text, finished in drawn if text.strip()]
-        good = fitting(checkpoint, prompt, head, [text for text, _ in said])
-        texts = [text for (text, _), fits in zip(said, good, strict=True) if fits]
+        nonempty = [(text, finished) for text, finished in completions if text.strip()]
+        fits = fits_context(checkpoint, prompt, ids, [text for text, _ in nonempty])
+        usable = [completion for completion, fit in zip(nonempty, fits, strict=True) if fit]
+        texts = [text for text, _ in usable]
         rows.append(
             {
                 "prompt": prompt,
                 "completions": texts,
-                "finished": [end for (_, end), fits in zip(said, good, strict=True) if fits],
-                "duplicates": len(texts) - len({key(text) for text in texts}),
-                "empty": k - len(said),
-                "unfit": len(said) - len(texts),
+                "finished": [finished for _, finished in usable],
+                "duplicates": len(texts) - len({text_digest(text) for text in texts}),
+                "empty": k - len(nonempty),
+                "unfit": len(nonempty) - len(texts),
             }
         )
-    _describe(checkpoint, rows, what)
+    _add_model_columns(checkpoint, rows, what)
     return rows
 
 
-def fitting(checkpoint: Checkpoint, prompt: str, head: list[int], texts: list[str]) -> list[bool]:
-    """Which texts the model can read after their prompt, and with something of it before them.
+def fits_context(
+    checkpoint: Checkpoint, prompt: str, prompt_ids: list[int], texts: list[str]
+) -> list[bool]:
+    """Tell for each completion whether the model can read its text after the prompt.
 
-    What was drawn as tokens may be other tokens, and more of them, once it is text.
+    Sampled tokens may become other and more tokens when their text is tokenized again. The text
+    must fit into the context, and its first token must still be the prompt's.
 
     Args:
         checkpoint: the model.
-        prompt: a text.
-        head: its tokens.
-        texts: completions of it.
+        prompt: text of the prompt.
+        prompt_ids: token ids of the prompt.
+        texts: texts of its completions.
     """
     if not texts:
         return []
-    end = checkpoint.tokenizer.eos_token
-    whole = [prompt + text + end for text in texts]
-    read = checkpoint.tokenizer(whole, verbose=False)["input_ids"]
-    return [len(ids) <= checkpoint.context and ids[0] == head[0] for ids in read]
+    eos = checkpoint.tokenizer.eos_token
+    full_texts = [prompt + text + eos for text in texts]
+    full_ids = checkpoint.tokenizer(full_texts, verbose=False)["input_ids"]
+    return [len(ids) <= checkpoint.context and ids[0] == prompt_ids[0] for ids in full_ids]
 
 
-def _describe(checkpoint: Checkpoint, rows: list[Row], what: Generation) -> None:
-    """Add to rows what the model says of their texts."""
-    pooling, wide = FEATURES[what.features], range(what.completions)
+def _add_model_columns(checkpoint: Checkpoint, rows: list[Row], what: GenerationSettings) -> None:
+    """Add log-probabilities, lengths and embeddings of the completions to rows."""
+    pooling, k = FEATURES[what.features], what.completions
     for row in rows:
         row |= {"log_ref": [], "lengths": []} | ({"embeddings": []} if pooling else {})
-    there = [row for row in rows if row["completions"]]
-    if not there:
+    nonempty = [row for row in rows if row["completions"]]
+    if not nonempty:
         return
-    # A pool's prompts have two completions or more; what is missing is filled with the first.
-    texts = [[*row["completions"], *[row["completions"][0]] * len(wide)] for row in there]
+    # Pad each prompt to k completions with copies of its first, to form a pool.
+    texts = [[*row["completions"], *[row["completions"][0]] * k] for row in nonempty]
     pool = Pool(
-        np.zeros((len(there), len(wide), 1)),
-        prompts=[row["prompt"] for row in there],
-        texts=[filled[: len(wide)] for filled in texts],
+        np.zeros((len(nonempty), k, 1)),
+        prompts=[row["prompt"] for row in nonempty],
+        texts=[padded[:k] for padded in texts],
     )
-    tokens = tokenised(pool, checkpoint.tokenizer, checkpoint.context)
+    tokens = tokenize_pool(pool, checkpoint.tokenizer, checkpoint.context)
     log_ref = log_likelihoods(checkpoint.model, tokens)
     lengths = (tokens.completions >= 0).sum(axis=2)
     features = hidden_features(checkpoint, tokens, pooling) if pooling else None
-    for x, row in enumerate(there):
+    for x, row in enumerate(nonempty):
         count = len(row["completions"])
         row["log_ref"] = log_ref[x, :count].tolist()
         row["lengths"] = lengths[x, :count].tolist()
@@ -307,51 +343,61 @@ def _describe(checkpoint: Checkpoint, rows: list[Row], what: Generation) -> None
             row["embeddings"] = list(features[x, :count])
 
 
-def _checked_heads(checkpoint: Checkpoint, prompts: list[str], max_tokens: int) -> list[list[int]]:
-    """The prompts' tokens."""
+def _tokenize_prompts(
+    checkpoint: Checkpoint, prompts: list[str], max_tokens: int
+) -> list[list[int]]:
+    """Tokenize prompts.
+
+    Raises:
+        InvalidParameter: If the tokenizer has no EOS token, or a prompt has no token or leaves no
+            room for a completion in the context.
+    """
     tokenizer, context = checkpoint.tokenizer, checkpoint.context
     if tokenizer.eos_token is None:
         raise InvalidParameter(
             f"the tokenizer of {checkpoint.name!r} has no EOS token to end a completion with. Set "
             "one and save it: tokenizer.eos_token = '…'; tokenizer.save_pretrained(FOLDER)."
         )
-    heads: list[list[int]] = tokenizer(prompts, verbose=False)["input_ids"]
-    for number, (prompt, head) in enumerate(zip(prompts, heads, strict=True)):
-        which = f"prompt {number} ({short(prompt)})"
-        if not head:
+    prompt_ids: list[list[int]] = tokenizer(prompts, verbose=False)["input_ids"]
+    for number, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True)):
+        description = f"prompt {number} ({short_repr(prompt)})"
+        if not ids:
             raise InvalidParameter(
-                f"{which} has no token, so that nothing comes before its completions. Begin "
+                f"{description} has no token, so that nothing comes before its completions. Begin "
                 "prompts with the tokenizer's BOS token."
             )
-        if len(head) + max_tokens + 1 > context:
+        if len(ids) + max_tokens + 1 > context:
             raise InvalidParameter(
-                f"{which} has {len(head)} tokens, and with {max_tokens} of a completion and one to "
-                f"end it they are more than the {context} that the model reads. Shorten or leave "
-                "out such prompts, or take fewer --max-tokens."
+                f"{description} has {len(ids)} tokens, and with {max_tokens} of a completion and "
+                f"one to end it they are more than the {context} that the model reads. Shorten or "
+                "leave out such prompts, or take fewer --max-tokens."
             )
-    return heads
+    return prompt_ids
 
 
 def _check_folder(out: Path) -> None:
-    """Make sure that a folder is new, empty, or holds a pool of ours."""
+    """Raise unless a folder does not exist, is empty, or holds a pool."""
     if out.exists() and not out.is_dir():
-        raise FileThere(f"{out} is a file. A pool is a folder: give another --out.")
+        raise OutputExists(f"{out} is a file. A pool is a folder: give another --out.")
     if out.is_dir() and not (out / MANIFEST).exists():
-        others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-        if others:
-            raise FileThere(f"{out} holds other things ({others[0]}). Give a new folder by --out.")
+        names = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+        if names:
+            raise OutputExists(
+                f"{out} holds other things ({names[0]}). Give a new folder by --out."
+            )
 
 
 def _manifest(
-    checkpoint: Checkpoint, prompts: list[str], what: Generation, files: list[Path]
+    checkpoint: Checkpoint, prompts: list[str], what: GenerationSettings, files: list[Path]
 ) -> dict[str, Any]:
+    """Build the manifest: names of the files, settings that must not change, and provenance."""
     digest = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
     settings = asdict(what)
     return {
         "files": [file.name for file in files],
         "settings": {
             "policy": checkpoint.revision,
-            "dtype": str(checkpoint.model.dtype).removeprefix("torch."),
+            "dtype": _dtype_name(checkpoint),
             "prompts": digest,
             **settings.pop("sampling"),
             **settings,
@@ -361,20 +407,25 @@ def _manifest(
     }
 
 
-def _check_alike(out: Path, wanted: dict[str, Any]) -> None:
-    """Make sure that what is there was made as the rest is to be."""
+def _check_settings(out: Path, manifest: dict[str, Any]) -> None:
+    """Raise if a folder holds a pool with other settings.
+
+    Raises:
+        InvalidParameter: If it does.
+        InvalidData: If its manifest is damaged.
+    """
     path = out / MANIFEST
     if not path.exists():
         return
     try:
-        there = json.loads(path.read_bytes())["settings"]
-        names = sorted(wanted["settings"].keys() | there.keys())
+        old, new = json.loads(path.read_bytes())["settings"], manifest["settings"]
+        names = sorted(new.keys() | old.keys())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidData(f"{path} is damaged: {error!r}. Give a new folder by --out.") from error
     differ = [
-        f"{name} {short(there.get(name))} there, {short(wanted['settings'].get(name))} now"
+        f"{name} {short_repr(old.get(name))} there, {short_repr(new.get(name))} now"
         for name in names
-        if there.get(name) != wanted["settings"].get(name)
+        if old.get(name) != new.get(name)
     ]
     if differ:
         raise InvalidParameter(
@@ -384,8 +435,9 @@ def _check_alike(out: Path, wanted: dict[str, Any]) -> None:
 
 
 def _parquet(rows: list[Row]) -> bytes:
+    """Encode rows as a Parquet file."""
     pa, pq = _pyarrow()
-    kinds = {
+    types = {
         "prompt": pa.string(),
         "completions": pa.list_(pa.string()),
         "log_ref": pa.list_(pa.float64()),
@@ -396,7 +448,7 @@ def _parquet(rows: list[Row]) -> bytes:
         "empty": pa.int64(),
         "unfit": pa.int64(),
     }
-    schema = pa.schema([(name, kind) for name, kind in kinds.items() if name in rows[0]])
+    schema = pa.schema([(name, kind) for name, kind in types.items() if name in rows[0]])
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
     content: bytes = buffer.getvalue().to_pybytes()
@@ -404,6 +456,11 @@ def _parquet(rows: list[Row]) -> bytes:
 
 
 def _counts(files: list[Path]) -> dict[str, int]:
+    """Sum the counts of completions over a pool's files.
+
+    Raises:
+        InvalidData: If a file is damaged.
+    """
     pa, pq = _pyarrow()
     counts = dict.fromkeys(("completions", "duplicates", "cut", "empty", "unfit"), 0)
     for file in files:
@@ -422,6 +479,11 @@ def _counts(files: list[Path]) -> dict[str, int]:
 
 
 def _pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet module.
+
+    Raises:
+        InvalidData: If pyarrow is not installed.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

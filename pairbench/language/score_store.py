@@ -1,8 +1,8 @@
-"""Scores on disk, in files that are written once and never changed.
+"""On-disk store of scores, in immutable, content-addressed files.
 
-Files instead of a database, because then nothing has to be repaired: several processes write
-without waiting for one another, what a ``kill -9`` cuts off was never there, and of a file that is
-damaged its own scores are lost and no others. A file's name is the SHA-256 of what it holds.
+Files need no repair, unlike a database: several processes write without waiting for one another, a
+``kill -9`` leaves no partial file, and a damaged file loses only its own scores. A file's name is
+the SHA-256 of its content.
 """
 
 import hashlib
@@ -17,64 +17,64 @@ from typing import Any
 
 from filelock import FileLock
 
+from pairbench._util.files import write_atomic
 from pairbench.errors import InvalidData
-from pairbench.files import write_whole
 
-_ROW = struct.Struct("<32sd")  # the SHA-256 of a text, and its score
+_RECORD = struct.Struct("<32sd")  # SHA-256 of a text, and its score
 
 
 @dataclass(frozen=True)
 class ScoreStore:
-    """The scores of one reward model, by the SHA-256 of what was scored.
+    """Scores of one reward model, keyed by the SHA-256 of the text.
 
     Attributes:
-        folder: theirs alone, which may not be there yet.
+        folder: folder of these scores alone; it need not exist yet.
     """
 
     folder: Path
 
     def read(self) -> dict[bytes, float]:
-        """All scores; a file that is not what was written is set aside, with a warning."""
+        """Read all scores; rename damaged files, with a warning."""
         scores: dict[bytes, float] = {}
         for path in sorted(self.folder.glob("*.scores")):
             content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() == path.stem and not len(content) % _ROW.size:
-                scores.update(_ROW.iter_unpack(content))
+            if hashlib.sha256(content).hexdigest() == path.stem and not len(content) % _RECORD.size:
+                scores.update(_RECORD.iter_unpack(content))
                 continue
-            with suppress(FileNotFoundError):  # another process was faster
+            with suppress(FileNotFoundError):  # another process has renamed it
                 path.replace(path.with_suffix(".invalid"))
             warnings.warn(
-                f"{path} is damaged, and now called {path.stem}.invalid. What stood in it is "
+                f"{path} is damaged, and now called {path.stem}.invalid. Its texts will be "
                 "scored again.",
                 stacklevel=2,
             )
         return scores
 
     def write(self, scores: Mapping[bytes, float]) -> None:
-        """Add scores, all of them or, where the process is killed, none."""
+        """Add scores atomically: all of them or, if the process is killed, none."""
         if scores:
-            content = b"".join(_ROW.pack(key, score) for key, score in scores.items())
-            write_whole(self.folder / f"{hashlib.sha256(content).hexdigest()}.scores", content)
+            content = b"".join(_RECORD.pack(key, score) for key, score in scores.items())
+            write_atomic(self.folder / f"{hashlib.sha256(content).hexdigest()}.scores", content)
 
     @contextmanager
-    def alone(self, settings: Mapping[str, Any]) -> Iterator[None]:
-        """While no other process does the same, so that it finds the work done afterwards.
+    def lock(self, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Lock the store, so that other processes wait for the scores instead of computing them.
 
-        Without it nothing would be lost but time and the memory of a second model.
+        The lock saves time and the memory of a second model; the store is consistent without it.
 
         Args:
-            settings: what the scores depend on, which is written down beside them.
+            settings: all that the scores depend on; it is written beside them.
 
         Raises:
             InvalidData: If the folder cannot be written to.
         """
-        written = json.dumps(settings, indent=2, sort_keys=True)
-        with ExitStack() as held:
+        content = json.dumps(settings, indent=2, sort_keys=True)
+        with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                # Which goes when its process does.
-                held.enter_context(FileLock(self.folder / ".lock"))
-                write_whole(self.folder / "settings.json", written.encode())
+                # The operating system releases the lock if the process dies.
+                stack.enter_context(FileLock(self.folder / ".lock"))
+                write_atomic(self.folder / "settings.json", content.encode())
             except OSError as error:
                 raise InvalidData(
                     f"cannot keep scores in {self.folder}: {error.strerror or error}. Let "

@@ -1,4 +1,4 @@
-"""Supervised training of small models: next tokens for a reference, rewards for a classifier."""
+"""Supervised training of small models: next tokens, preferences, and labels."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,21 @@ from pairbench.errors import TrainingFailed
 if TYPE_CHECKING:
     import torch
 
-Batch = Callable[[np.random.Generator], "torch.Tensor"]
-"""Draws a batch and gives the loss on it."""
+BatchLoss = Callable[[np.random.Generator], "torch.Tensor"]
+"""Function that draws a batch and computes the loss on it."""
 
 
-def train(model: Any, loss: Batch, *, steps: int, learning_rate: float, seed: int) -> float:
-    """AdamW with a learning rate that falls linearly to 0; the model is left in evaluation mode.
+def train(model: Any, loss: BatchLoss, *, steps: int, learning_rate: float, seed: int) -> float:
+    """Train a model in place, by AdamW with a learning rate that decays linearly to 0.
+
+    The model is in evaluation mode during and after training.
 
     Args:
-        model: what is trained, in place.
-        loss: of a fresh batch.
-        steps: how many batches.
-        learning_rate: at the beginning.
-        seed: of the batches.
+        model: the model.
+        loss: loss on a fresh batch.
+        steps: number of batches.
+        learning_rate: initial learning rate.
+        seed: seed of the batches.
 
     Returns:
         The mean loss over the last tenth of the steps.
@@ -53,12 +55,14 @@ def train(model: Any, loss: Batch, *, steps: int, learning_rate: float, seed: in
     return float(losses[-max(1, steps // 10) :].mean())
 
 
-def next_tokens(model: Any, sequences: Callable[[np.random.Generator], NDArray[np.int64]]) -> Batch:
-    """Cross-entropy of each token given those before it, nats.
+def next_token_loss(
+    model: Any, sequences: Callable[[np.random.Generator], NDArray[np.int64]]
+) -> BatchLoss:
+    """Build the next-token loss: cross-entropy of each token given those before it, nats.
 
     Args:
         model: a causal language model.
-        sequences: draws a batch of token ids, ``(n, length)``.
+        sequences: function that draws a batch of token ids, ``(n, length)``.
     """
     import torch
 
@@ -70,14 +74,17 @@ def next_tokens(model: Any, sequences: Callable[[np.random.Generator], NDArray[n
     return loss
 
 
-def preferences(
+def preference_loss(
     model: Any, pairs: Callable[[np.random.Generator], tuple[NDArray[np.int64], NDArray[np.int64]]]
-) -> Batch:
-    """−log σ(r(chosen) − r(rejected)), the loss of reward models (Ouyang et al. 2022, equation 1).
+) -> BatchLoss:
+    """Build the loss of reward models, −log σ(r(chosen) − r(rejected)).
+
+    Source: Ouyang et al. 2022, equation 1.
 
     Args:
         model: a classifier with one output.
-        pairs: draws the token ids of a batch, chosen and rejected, ``(n, length)`` each.
+        pairs: function that draws a batch: token ids of chosen and rejected texts, ``(n, length)``
+            each.
     """
     import torch
 
@@ -89,22 +96,22 @@ def preferences(
     return loss
 
 
-def labels(
+def label_loss(
     model: Any, texts: Callable[[np.random.Generator], tuple[NDArray[np.int64], NDArray[np.int64]]]
-) -> Batch:
-    """Cross-entropy of a classifier's labels, nats.
+) -> BatchLoss:
+    """Build the classification loss: cross-entropy of the labels, nats.
 
     Args:
         model: a classifier with several outputs.
-        texts: draws the token ids of a batch, ``(n, length)``, padded with the model's own pad
-            token, and their labels, ``(n,)``.
+        texts: function that draws a batch: token ids, ``(n, length)``, padded with the model's pad
+            token, and labels, ``(n,)``.
     """
     import torch
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
-        ids, wanted = (torch.from_numpy(part).to(model.device) for part in texts(rng))
+        ids, targets = (torch.from_numpy(part).to(model.device) for part in texts(rng))
         mask = (ids != model.config.pad_token_id).long()
         logits = model(input_ids=ids, attention_mask=mask).logits
-        return torch.nn.functional.cross_entropy(logits, wanted)
+        return torch.nn.functional.cross_entropy(logits, targets)
 
     return loss

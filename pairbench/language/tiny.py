@@ -1,15 +1,15 @@
-"""Small models of the usual architectures, made here: their weights are random, their format real.
+"""Small models of common architectures with random weights, in the Hugging Face format.
 
-Where no weights can be downloaded, they stand in for large ones: saved by ``save_pretrained``, they
-load as any other model does.
+Saved by ``save_pretrained``, they load like any other model. They replace large models where no
+weights can be downloaded.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairbench.errors import UnknownName, unknown
-from pairbench.language.checkpoints import quiet
+from pairbench.errors import UnknownName, unknown_name_error
+from pairbench.language.checkpoints import silence_transformers
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 _CLASSES = {
@@ -23,11 +23,11 @@ _CLASSES = {
 
 
 def word_tokenizer(words: Sequence[str], context: int = 512) -> Any:
-    """A tokenizer of whole words, which white space separates, with pad, BOS and EOS tokens.
+    """Build a tokenizer of words separated by white space, with pad, BOS and EOS tokens.
 
     Args:
-        words: the vocabulary; ids follow those of the three.
-        context: how many tokens a model of it reads.
+        words: the vocabulary; ids follow those of the three special tokens.
+        context: maximum number of tokens of a text.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -38,7 +38,7 @@ def word_tokenizer(words: Sequence[str], context: int = 512) -> Any:
 
 
 def byte_tokenizer(context: int = 512) -> Any:
-    """A tokenizer of bytes, which reads any text, with pad, BOS and EOS tokens."""
+    """Build a tokenizer of bytes, which accepts any text, with pad, BOS and EOS tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     names = [PAD, BEGIN, END, *sorted(pre_tokenizers.ByteLevel.alphabet())]
@@ -58,17 +58,17 @@ def tiny_model(
     labels: int = 1,
     seed: int = 0,
 ) -> Any:
-    """A model of random weights.
+    """Build a model with random weights.
 
     Args:
         architecture: ``"gpt2"``, ``"gpt_neox"``, ``"llama"`` or ``"qwen2"``, or a classifier,
             ``"distilbert"`` or ``"llama-classifier"``.
-        tokenizer: what it is to read.
-        width: of the hidden states; the feed-forward layers are four times as wide.
-        layers: how many.
-        heads: of attention.
-        labels: outputs of a classifier.
-        seed: of the weights.
+        tokenizer: the model's tokenizer.
+        width: size of the hidden states; the feed-forward layers are four times as wide.
+        layers: number of layers.
+        heads: number of attention heads.
+        labels: number of a classifier's outputs.
+        seed: seed of the weights.
 
     Raises:
         UnknownName: If there is no such architecture.
@@ -77,17 +77,17 @@ def tiny_model(
     import transformers
 
     if architecture not in _CLASSES:
-        raise unknown(UnknownName, "architecture", architecture, _CLASSES)
+        raise unknown_name_error(UnknownName, "architecture", architecture, _CLASSES)
     config_class, model_class = _CLASSES[architecture]
     context = int(tokenizer.model_max_length)
-    usual = {
+    sizes = {
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "intermediate_size": 4 * width,
         "max_position_embeddings": context,
     }
-    own = {
+    renamed_sizes = {
         "gpt2": {"n_embd": width, "n_layer": layers, "n_head": heads, "n_positions": context},
         "distilbert": {
             "dim": width,
@@ -96,10 +96,10 @@ def tiny_model(
             "hidden_dim": 4 * width,
             "max_position_embeddings": context,
         },
-        "qwen2": usual | {"num_key_value_heads": heads},
+        "qwen2": sizes | {"num_key_value_heads": heads},
     }
     config = getattr(transformers, config_class)(
-        **own.get(architecture, usual),
+        **renamed_sizes.get(architecture, sizes),
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
@@ -107,13 +107,13 @@ def tiny_model(
         **({"num_labels": labels} if "Classification" in model_class else {}),
     )
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone
+        torch.default_generator.manual_seed(seed)  # of the CPU, not of GPUs
         return getattr(transformers, model_class)(config).eval()
 
 
-def save(folder: Path, model: Any, tokenizer: Any) -> str:
-    """Save both in one folder in the Hugging Face format; the folder, as text."""
-    with quiet():
+def save_model(folder: Path, model: Any, tokenizer: Any) -> str:
+    """Save model and tokenizer in one folder in the Hugging Face format; return the folder."""
+    with silence_transformers():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return str(folder)

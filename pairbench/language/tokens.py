@@ -1,4 +1,4 @@
-"""The tokens of a pool's prompts and completions, as a language model reads them."""
+"""Token ids of a pool's prompts and completions, as a language model reads them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,154 +9,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairbench.errors import InvalidPool
-from pairbench.pool import Pool
+from pairbench.pool.pool import Pool
 
-_NONE = -1
+_PADDING = -1
+
+TokenIds = list[list[int]]
 
 
 class Batch(NamedTuple):
-    """Texts that are read at once, ``L`` being the longest one's tokens.
+    """A batch of texts, padded to the length ``L`` of the longest.
 
     Attributes:
-        places: prompt and completion of each text, ``(n, 2)``.
-        ids: token ids, ``(n, L)``, each text from the left; 0 after its end.
-        mask: ``(n, L)``, 1 where there is a token.
-        said: ``(n, L)``, true at the completion's tokens.
+        indices: prompt and completion of each text, ``(n, 2)``.
+        ids: token ids, ``(n, L)``, padded on the right with 0.
+        mask: attention mask, ``(n, L)``, 1 at tokens and 0 at padding.
+        completion_mask: ``(n, L)``, true at the completion's tokens.
     """
 
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     ids: NDArray[np.int64]
     mask: NDArray[np.int64]
-    said: NDArray[np.bool_]
+    completion_mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Token ids; −1 where there is none.
+    """Token ids of prompts and completions, padded with −1.
 
     Attributes:
-        prompts: ``(n_prompts, P)``, each at the right end of its row.
-        completions: ``(n_prompts, n_completions, T)``, each at the left end of its row; rows of −1
-            where the pool has no completion.
+        prompts: ``(n_prompts, P)``, padded on the left.
+        completions: ``(n_prompts, n_completions, T)``, padded on the right; −1 throughout where
+            the pool has no completion.
     """
 
     prompts: NDArray[np.int64]
     completions: NDArray[np.int64]
 
     def __getitem__(self, prompts: slice) -> "Tokens":
-        """Those of some prompts."""
+        """Select prompts with their completions."""
         return Tokens(self.prompts[prompts], self.completions[prompts])
 
-    def distinct(self) -> tuple["Tokens", NDArray[np.int64]]:
-        """Each text once, as the one completion of its prompt, and where each place's is.
+    def deduplicate(self) -> tuple["Tokens", NDArray[np.int64]]:
+        """Return each distinct text once, as the only completion of its prompt.
 
         Returns:
-            The texts, and ``(n_prompts, n_completions)`` indices of them, −1 where there is none.
+            The texts, and for each completion the index of its text, ``(n_prompts,
+            n_completions)``, −1 where there is no completion.
         """
-        there = self.completions[:, :, 0] >= 0
-        x, k = np.nonzero(there)
-        whole = np.concatenate([self.prompts[x], self.completions[x, k]], axis=1)
-        texts, index = np.unique(whole, axis=0, return_inverse=True)
-        where = np.full(there.shape, _NONE)
-        where[there] = index.reshape(-1)
-        head = self.prompts.shape[1]
-        return Tokens(texts[:, :head], texts[:, None, head:]), where
+        exists = self.completions[:, :, 0] >= 0
+        x, k = np.nonzero(exists)
+        sequences = np.concatenate([self.prompts[x], self.completions[x, k]], axis=1)
+        distinct, inverse = np.unique(sequences, axis=0, return_inverse=True)
+        index = np.full(exists.shape, _PADDING)
+        index[exists] = inverse.reshape(-1)
+        width = self.prompts.shape[1]
+        return Tokens(distinct[:, :width], distinct[:, None, width:]), index
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """All texts, those of like length together, the longest first.
+        """Iterate over all texts in batches of similar length, the longest first.
 
         Args:
-            size: tokens of a batch, padding included; it holds one text at least.
+            size: number of tokens in a batch, padding included; a batch has at least one text.
         """
-        places = np.argwhere(self.completions[:, :, 0] >= 0)
-        head = (self.prompts >= 0).sum(axis=1)[places[:, 0]]
-        length = head + (self.completions >= 0).sum(axis=2)[places[:, 0], places[:, 1]]
+        indices = np.argwhere(self.completions[:, :, 0] >= 0)
+        prompt_length = (self.prompts >= 0).sum(axis=1)[indices[:, 0]]
+        completion_length = (self.completions >= 0).sum(axis=2)[indices[:, 0], indices[:, 1]]
+        length = prompt_length + completion_length
         order = np.argsort(-length, kind="stable")
         start = 0
         while start < len(order):
             longest = int(length[order[start]])
             rows = order[start : start + max(1, size // longest)]
             start += len(rows)
-            x, k = places[rows].T
-            # A prompt ends where its completions begin, so that a text is one stretch of its row.
-            whole = np.concatenate([self.prompts[x], self.completions[x, k]], axis=1)
-            place = np.arange(longest)
-            at = np.minimum(
-                place + (self.prompts.shape[1] - head[rows])[:, None], whole.shape[1] - 1
-            )
-            there = place < length[rows, None]
-            ids = np.where(there, np.take_along_axis(whole, at, axis=1), 0)
-            said = there & (place >= head[rows, None])
-            yield Batch(places[rows], ids, there.astype(np.int64), said)
+            x, k = indices[rows].T
+            # Prompts end where completions begin, so that a text is contiguous in its row.
+            sequences = np.concatenate([self.prompts[x], self.completions[x, k]], axis=1)
+            position = np.arange(longest)
+            offset = (self.prompts.shape[1] - prompt_length[rows])[:, None]
+            column = np.minimum(position + offset, sequences.shape[1] - 1)
+            is_token = position < length[rows, None]
+            ids = np.where(is_token, np.take_along_axis(sequences, column, axis=1), 0)
+            completion_mask = is_token & (position >= prompt_length[rows, None])
+            yield Batch(indices[rows], ids, is_token.astype(np.int64), completion_mask)
 
 
 @lru_cache(maxsize=8)
-def tokenised(pool: Pool, tokenizer: Any, context: int, *, ends: bool = True) -> Tokens:
-    """The tokens of all texts, kept for the next model that reads them.
+def tokenize_pool(pool: Pool, tokenizer: Any, context: int, *, ends: bool = True) -> Tokens:
+    """Tokenize all texts of a pool; the result is cached for the next model that reads them.
 
-    As TRL has it, a completion's tokens are those of prompt and completion together, without the
+    As in TRL, a completion's tokens are those of prompt and completion together, without the
     prompt's.
 
     Args:
-        pool: with the texts of prompts and completions.
-        tokenizer: the model's.
-        context: how many tokens it reads at most, prompt and completion together.
+        pool: a pool with the texts of prompts and completions.
+        tokenizer: the model's tokenizer.
+        context: the model's context length, the maximum for prompt and completion together.
         ends: whether a completion ends with the EOS token, as TRL appends it.
 
     Raises:
-        InvalidPool: If texts are not known, a completion has no token, or is too long.
+        InvalidPool: If the pool has no texts, a completion has no token, or a text is too long.
     """
-    prompts, texts = known_texts(pool)
-    end = tokenizer.eos_token if ends else ""
-    if end is None:
-        raise InvalidPool(
-            "the tokenizer has no EOS token to end a completion with. Set one: "
-            "tokenizer.eos_token = '…'; tokenizer.save_pretrained(FOLDER)."
-        )
-    heads = _ids(tokenizer, list(prompts))
-    places = np.argwhere(pool.valid)
-    whole = _ids(
+    prompts, texts = require_texts(pool)
+    eos = _eos(tokenizer) if ends else ""
+    prompt_ids = _tokenize(tokenizer, list(prompts))
+    indices: list[list[int]] = np.argwhere(pool.valid).tolist()
+    text_ids = _tokenize(
         tokenizer,
         [
-            prompts[x] + text + ("" if ends and text.endswith(end) else end)
-            for x, k in places.tolist()
+            prompts[x] + text + ("" if ends and text.endswith(eos) else eos)
+            for x, k in indices
             for text in [texts[x][k]]
         ],
     )
-    # Tokens may merge across the boundary; a prompt then ends where all of its completions agree.
-    begins = np.array([len(head) for head in heads])
-    for (x, _), ids in zip(places.tolist(), whole, strict=True):
-        begins[x] = min(begins[x], _common(heads[x], ids))
-    tails = [ids[begins[x] :] for (x, _), ids in zip(places.tolist(), whole, strict=True)]
-    for (x, k), ids, tail in zip(places.tolist(), whole, tails, strict=True):
-        if not tail:
-            raise InvalidPool(
-                f"completion {k} of prompt {x} is empty: it has no token. Leave it out (valid)."
-            )
-        if len(ids) > context:
-            raise InvalidPool(
-                f"completion {k} of prompt {x} has {len(ids)} tokens with its prompt, but the "
-                f"model reads {context}. Shorten the prompt, or leave the completion out (valid)."
-            )
-    if (few := np.flatnonzero(begins == 0)).size:
-        raise InvalidPool(
-            f"prompt {few[0]} has no token, so that nothing comes before its completions. Begin "
-            "prompts with the tokenizer's BOS token."
-        )
-    prompt_ids = np.full((pool.n_prompts, begins.max()), _NONE)
-    for x, head in enumerate(heads):
-        prompt_ids[x, prompt_ids.shape[1] - begins[x] :] = head[: begins[x]]
-    completions = np.full((*pool.valid.shape, max(map(len, tails))), _NONE)
-    for (x, k), tail in zip(places.tolist(), tails, strict=True):
+    # Tokens may merge across the boundary: a prompt's tokens are those that all its texts share.
+    begins = np.array([len(ids) for ids in prompt_ids])
+    for (x, _), ids in zip(indices, text_ids, strict=True):
+        begins[x] = min(begins[x], _n_common(prompt_ids[x], ids))
+    _check_lengths(indices, text_ids, begins, context)
+    padded_prompts = np.full((pool.n_prompts, begins.max()), _PADDING)
+    for x, ids in enumerate(prompt_ids):
+        padded_prompts[x, padded_prompts.shape[1] - begins[x] :] = ids[: begins[x]]
+    tails = [ids[begins[x] :] for (x, _), ids in zip(indices, text_ids, strict=True)]
+    completions = np.full((*pool.valid.shape, max(map(len, tails))), _PADDING)
+    for (x, k), tail in zip(indices, tails, strict=True):
         completions[x, k, : len(tail)] = tail
-    return Tokens(prompt_ids, completions)
+    return Tokens(padded_prompts, completions)
 
 
-def known_texts(pool: Pool) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """The texts of a pool's prompts and of their completions.
+def require_texts(pool: Pool) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the texts of a pool's prompts and of its completions.
 
     Raises:
-        InvalidPool: If it does not know them.
+        InvalidPool: If the pool has none.
     """
     if pool.prompts is None or pool.texts is None:
         missing = "prompts" if pool.prompts is None else "completions"
@@ -167,13 +151,58 @@ def known_texts(pool: Pool) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...
     return pool.prompts, pool.texts
 
 
-def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(texts, verbose=False)["input_ids"]
+def _eos(tokenizer: Any) -> str:
+    """Return the EOS token as text.
+
+    Raises:
+        InvalidPool: If the tokenizer has none.
+    """
+    if tokenizer.eos_token is None:
+        raise InvalidPool(
+            "the tokenizer has no EOS token to end a completion with. Set one: "
+            "tokenizer.eos_token = '…'; tokenizer.save_pretrained(FOLDER)."
+        )
+    return str(tokenizer.eos_token)
+
+
+def _check_lengths(
+    indices: list[list[int]], text_ids: TokenIds, begins: NDArray[np.int64], context: int
+) -> None:
+    """Raise unless every prompt and completion has a token, and every text fits into the context.
+
+    Args:
+        indices: prompt and completion of each text.
+        text_ids: token ids of each text, prompt and completion together.
+        begins: number of tokens of each prompt, ``(n_prompts,)``.
+        context: the model's context length.
+
+    Raises:
+        InvalidPool: If one does not.
+    """
+    for (x, k), ids in zip(indices, text_ids, strict=True):
+        if len(ids) <= begins[x]:
+            raise InvalidPool(
+                f"completion {k} of prompt {x} is empty: it has no token. Leave it out (valid)."
+            )
+        if len(ids) > context:
+            raise InvalidPool(
+                f"completion {k} of prompt {x} has {len(ids)} tokens with its prompt, but the "
+                f"model reads {context}. Shorten the prompt, or leave the completion out (valid)."
+            )
+    if (empty := np.flatnonzero(begins == 0)).size:
+        raise InvalidPool(
+            f"prompt {empty[0]} has no token, so that nothing comes before its completions. Begin "
+            "prompts with the tokenizer's BOS token."
+        )
+
+
+def _tokenize(tokenizer: Any, texts: list[str]) -> TokenIds:
+    ids: TokenIds = tokenizer(texts, verbose=False)["input_ids"]
     return ids
 
 
-def _common(a: list[int], b: list[int]) -> int:
-    """How many tokens two texts begin with alike."""
+def _n_common(a: list[int], b: list[int]) -> int:
+    """Count the tokens of the longest common prefix of two texts."""
     if b[: len(a)] == a:
         return len(a)
     return next(i for i, x in enumerate(a) if i >= len(b) or x != b[i])

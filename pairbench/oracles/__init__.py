@@ -1,62 +1,62 @@
-"""Who answers the questions: anything with ``label(pairs, repeat, time)``."""
+"""Oracles: anything that labels pairs, through ``label(pairs, repeat, time)``."""
 
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.pool import Pairs
-from pairbench.votes import Votes
+from pairbench.pool.pool import Pairs
+from pairbench.pool.votes import Votes
 
 
 class Oracle(Protocol):
-    """Answers questions, the same question always in the same way."""
+    """A source of labels that gives the same question the same answer every time."""
 
     def label(
         self, pairs: Pairs, repeat: NDArray[np.int64], time: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
-        """The answers, ``(n,)``: 1 the first is better, 0 the second, ½ a tie, NaN no answer.
+        """Return labels, ``(n,)``: 1 if the first is better, 0 if the second, ½ a tie, NaN none.
 
-        An answer depends on the world's seed, the prompt, the unordered pair and ``repeat`` alone,
-        so that all designs that ask one question get one answer, in any order and any process;
-        which of the two comes first matters only to those with a position bias, and ``time`` only
-        to those whose taste drifts.
+        A label depends on the world's seed, the prompt, the unordered pair and ``repeat`` alone,
+        so that all designs that ask a question get the same label, in any order and any process.
+        Which of the two comes first matters only to oracles with a position bias, and ``time`` only
+        to those whose preferences drift.
 
         Args:
             pairs: proper pairs, ``(n, 3)``.
-            repeat: how often each was asked before in this episode, ``(n,)``.
+            repeat: how often each pair was asked before in this episode, ``(n,)``.
             time: how many labels were bought before each in this episode, ``(n,)``; 0 if None.
         """
 
 
 @runtime_checkable
 class VotingOracle(Oracle, Protocol):
-    """An oracle that asks several annotators, and tells who said what."""
+    """An oracle that aggregates the votes of several annotators and exposes the single votes."""
 
     @property
     def size(self) -> int:
-        """The number of votes on a question."""
+        """The number of votes per question."""
 
     def votes(
         self, pairs: Pairs, repeat: NDArray[np.int64], time: NDArray[np.int64] | None = None
     ) -> Votes:
-        """The single votes on each question, of which :meth:`label` is the aggregate.
+        """Return the single votes on each question, which :meth:`label` aggregates.
 
         Args:
             pairs: proper pairs, ``(n, 3)``.
-            repeat: as for :meth:`Oracle.label`.
-            time: likewise.
+            repeat: how often each pair was asked before in this episode, ``(n,)``.
+            time: how many labels were bought before each in this episode, ``(n,)``; 0 if None.
         """
 
 
 @runtime_checkable
-class KnownOracle(Oracle, Protocol):
-    """An oracle that can say how it answers on average."""
+class ExpectedLabelOracle(Oracle, Protocol):
+    """An oracle that can compute its expected label."""
 
     def expected(self, pairs: Pairs, time: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """The mean answer to each question, ``(n,)``, NaN where there is never one.
+        """Return the expected label of each question, ``(n,)``, NaN where there is never a label.
 
         Args:
             pairs: proper pairs, ``(n, 3)``.
-            time: as for :meth:`Oracle.label`.
+            time: how many labels were bought before each in this episode, ``(n,)``; 0 if None.
         """

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pairbench.oracles.questions import OnAverage, Questions
-from pairbench.pool import Pairs
+from pairbench.oracles.questions import ExpectedQuestions, Questions
+from pairbench.pool.pool import Pairs
 
 
 @dataclass(frozen=True, eq=False)
 class BradleyTerry:
-    """P(first ≻ second) = σ(r*(first) − r*(second)) (Bradley and Terry 1952).
+    """The model P(first ≻ second) = σ(r*(first) − r*(second)) (Bradley and Terry 1952).
 
     Attributes:
         rewards: r*, ``(n_prompts, n_completions)`` reward units.
@@ -25,13 +25,13 @@ class BradleyTerry:
     def label(
         self, pairs: Pairs, repeat: NDArray[np.int64], time: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
-        """See :class:`pairbench.oracles.Oracle`."""
+        """Draw labels, 0 or 1, ``(n,)``; see :meth:`pairbench.oracles.Oracle.label`."""
         return self._answers(Questions(pairs, repeat))
 
     def expected(self, pairs: Pairs, time: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """See :class:`pairbench.oracles.KnownOracle`."""
-        return self._answers(OnAverage.of(pairs))
+        """Compute P(first ≻ second), ``(n,)``."""
+        return self._answers(ExpectedQuestions.of(pairs))
 
-    def _answers(self, asked: Questions) -> NDArray[np.float64]:
-        difference = asked.turned(asked.difference(self.rewards))
-        return asked.compare(expit(difference), self.seed)
+    def _answers(self, questions: Questions) -> NDArray[np.float64]:
+        difference = questions.orient(questions.difference(self.rewards))
+        return questions.compare(expit(difference), self.seed)

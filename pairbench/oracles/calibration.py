@@ -1,80 +1,93 @@
-"""The temperature at which a choice agrees with the true rewards as often as is asked."""
+"""Calibration of a choice's temperature to a given agreement with the true rewards."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from pairbench.errors import InvalidParameter
-from pairbench.oracles.questions import OnAverage
-from pairbench.oracles.stages import Array, Perceived, Scene
-from pairbench.pool import Pairs, Pool, numbered_pairs
+from pairbench.oracles.questions import ExpectedQuestions
+from pairbench.oracles.stages import AnnotatorContext, Array, PerceivedDifference
+from pairbench.pool.pairs import pairs_from_numbers
+from pairbench.pool.pool import Pairs, Pool
 
-_MOST_PAIRS = 2**17
-_COOLER, _COOLEST = 0.8, 1e-18  # steps of the temperature, and where it is as good as 0
+_MAX_PAIRS = 2**17
+_COOLING = 0.8  # factor between the temperatures of the search
+_MIN_RELATIVE_TEMPERATURE = 1e-18  # in units of the largest margin; in effect 0
 
 
-def calibrated_temperature(
-    win: Callable[[Array], Array], scene: Scene, perceived: Perceived, agreement: float
+def calibrate_temperature(
+    win: Callable[[Array], Array],
+    context: AnnotatorContext,
+    perceived: PerceivedDifference,
+    agreement: float,
 ) -> float:
-    """T at which the choice agrees with the order of r* in this share of the pool's pairs.
+    """Find T at which the choice agrees with the order of r* in a given share of the pool's pairs.
 
-    Pairs are drawn uniformly, are shown either way round, before any label was bought, and those
-    of equal r* are left out. All of them are counted where they are 131,072 or fewer, otherwise
-    that many, one from each of as many equal parts of the list of all pairs. What replies make of
-    the choice does not count.
+    The share is over pairs drawn uniformly and presented in both orders, before any label was
+    bought; pairs of equal r* are left out. All pairs count where they are 131,072 or fewer;
+    otherwise that many, one from each of as many equal parts of the list of all pairs. Replies,
+    which come after the choice, do not count.
 
     Args:
-        win: the probability of preferring the first where it seems better by Δ, of Δ/T.
-        scene: the world.
-        perceived: Δ of questions.
+        win: maps Δ/T, ``(m,)``, to the probability of preferring the first.
+        context: the world.
+        perceived: the perceived difference Δ of questions.
         agreement: the share, more than ½.
 
     Returns:
-        T, reward units; where several would do, the highest.
+        T, reward units; the highest if several would do.
 
     Raises:
         InvalidParameter: If no temperature gives that agreement.
     """
     from scipy.optimize import brentq  # loads slowly
 
-    margin = _margins(scene, perceived)
-    size = float(np.abs(margin).max(initial=0.0))
-    # What is left when the temperature goes to 0: chance decides nothing but ties.
-    most = float(np.mean((1 + np.sign(margin)) / 2)) if size > 0 else 0.5
+    margin = _margins(context, perceived)
+    max_margin = float(np.abs(margin).max(initial=0.0))
+    # The limit of temperature 0, where only ties are left to chance.
+    highest = float(np.mean((1 + np.sign(margin)) / 2)) if max_margin > 0 else 0.5
 
     def excess(temperature: float) -> float:
         return float(np.mean(win(margin / temperature))) - agreement
 
-    if size > 0:
-        high = size
+    if max_margin > 0:
+        high = max_margin
         while excess(high) >= 0:
             high *= 4
-        while high > _COOLEST * size:
-            low = high * _COOLER
-            if (found := excess(low)) >= 0:
+        while high > _MIN_RELATIVE_TEMPERATURE * max_margin:
+            low = high * _COOLING
+            if (excess_low := excess(low)) >= 0:
                 return float(brentq(excess, low, high, rtol=1e-9))
-            high, most = low, max(most, found + agreement)
-    reach = f"more than 0.5 and less than {most:.4g}" if most > 0.5 else "nothing above chance, 0.5"
+            high, highest = low, max(highest, excess_low + agreement)
+    reach = (
+        f"more than 0.5 and less than {highest:.4g}"
+        if highest > 0.5
+        else "nothing above chance, 0.5"
+    )
     raise InvalidParameter(
-        f"agreement={agreement:g} cannot be reached in this world: what is perceived there lets a "
-        f"choice agree with the true rewards in {reach}, whatever its temperature."
+        f"agreement={agreement:g} cannot be reached in this world: with these perceptions a choice "
+        f"can agree with the true rewards in {reach}, whatever its temperature."
     )
 
 
-def _margins(scene: Scene, perceived: Perceived) -> Array:
-    """By how much the better of each pair seems better, ``(m,)`` reward units."""
-    pairs = sampled_evenly(scene.pool, _MOST_PAIRS)
+def _margins(context: AnnotatorContext, perceived: PerceivedDifference) -> Array:
+    """Compute how much better the better completion of each pair seems, ``(m,)`` reward units."""
+    pairs = sample_evenly(context.pool, _MAX_PAIRS)
     pairs = np.concatenate([pairs, pairs[:, [0, 2, 1]]])
-    asked = OnAverage.of(pairs)
-    truth = asked.difference(scene.rewards)
-    margins: Array = (np.sign(truth) * perceived(asked))[truth != 0]
+    questions = ExpectedQuestions.of(pairs)
+    truth = questions.difference(context.rewards)
+    margins: Array = (np.sign(truth) * perceived(questions))[truth != 0]
     return margins
 
 
-def sampled_evenly(pool: Pool, most: int) -> Pairs:
-    """All pairs of a pool, ``(m, 3)``, or ``most`` of them, spread evenly over their list."""
+def sample_evenly(pool: Pool, most: int) -> Pairs:
+    """Return all pairs of a pool, ``(m, 3)``, or a stratified sample of ``most`` of them.
+
+    The sample has one pair from each of ``most`` equal parts of the list of all pairs, and is the
+    same each time.
+    """
     if pool.n_pairs <= most:
-        return numbered_pairs(pool, np.arange(pool.n_pairs))
+        return pairs_from_numbers(pool, np.arange(pool.n_pairs))
     edges = np.arange(most + 1) * pool.n_pairs // most
-    rng = np.random.default_rng(0)  # always the same ones
-    return numbered_pairs(pool, rng.integers(edges[:-1], edges[1:]))
+    rng = np.random.default_rng(0)
+    return pairs_from_numbers(pool, rng.integers(edges[:-1], edges[1:]))

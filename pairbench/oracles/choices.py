@@ -1,7 +1,7 @@
-"""Choices: what a perceived difference Δ makes of the answer.
+"""Choices: answers as a function of the perceived difference Δ.
 
-The random ones throw one coin for each question, the world's own, so that any two of them answer
-alike wherever their probabilities allow it.
+Random choices all draw from the world's own random stream, one number for each question. With
+these common random numbers two choices differ only where their probabilities do.
 """
 
 from abc import abstractmethod
@@ -10,35 +10,29 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, ndtr, stdtr
 
+from pairbench._util.checks import check_positive
 from pairbench.errors import InvalidParameter
-from pairbench.oracles.calibration import calibrated_temperature
+from pairbench.oracles.calibration import calibrate_temperature
 from pairbench.oracles.questions import Questions
-from pairbench.oracles.stages import (
-    Array,
-    Choice,
-    Perceived,
-    Scene,
-    Step,
-    check_positive,
-)
+from pairbench.oracles.stages import AnnotatorContext, Array, Choice, PerceivedDifference, Step
 
 
 @dataclass(frozen=True)
 class RandomChoice(Choice):
-    """The first is preferred with a probability that grows with Δ/T.
+    """A choice that prefers the first with a probability that increases with Δ/T.
 
     Attributes:
         temperature: T, reward units.
-        agreement: given in place of T: the share of the pool's pairs in which the choice is to
-            agree with the order of the true rewards, on average, over ½; see
-            :func:`pairbench.oracles.calibration.calibrated_temperature`.
+        agreement: in place of T, the share of the pool's pairs in which the choice agrees with the
+            order of the true rewards, on average, over ½; see
+            :func:`pairbench.oracles.calibration.calibrate_temperature`.
     """
 
     temperature: float = 1.0
     agreement: float | None = None
 
     def __post_init__(self) -> None:
-        check_positive("temperature", self.temperature)
+        check_positive(temperature=self.temperature)
         if self.agreement is None:
             return
         if not 0.5 < self.agreement < 1:
@@ -54,77 +48,78 @@ class RandomChoice(Choice):
 
     @abstractmethod
     def win(self, ratio: Array) -> Array:
-        """The probability that the first is preferred, of Δ/T, ``(n,)``."""
+        """Compute the probability that the first is preferred from Δ/T, ``(n,)``."""
 
-    def on(self, scene: Scene, perceived: Perceived) -> Step:
-        """See :class:`pairbench.oracles.stages.Choice`."""
+    def on(self, context: AnnotatorContext, perceived: PerceivedDifference) -> Step:
+        """Return the step that draws answers at the temperature, calibrating it if asked to."""
         temperature = self.temperature
         if self.agreement is not None:
-            temperature = calibrated_temperature(self.win, scene, perceived, self.agreement)
+            temperature = calibrate_temperature(self.win, context, perceived, self.agreement)
 
-        def choose(asked: Questions, delta: Array) -> Array:
-            p = self.win(asked.turned(delta) / temperature)
-            return asked.compare(p, scene.seed, scene.stream)
+        def choose(questions: Questions, delta: Array) -> Array:
+            p = self.win(questions.orient(delta) / temperature)
+            return questions.compare(p, context.seed, context.stream)
 
         return choose
 
 
 @dataclass(frozen=True)
 class LogisticChoice(RandomChoice):
-    """The first is preferred with probability σ(Δ/T).
+    """Logistic choice: the first is preferred with probability σ(Δ/T).
 
     Source: Bradley and Terry 1952, "Rank analysis of incomplete block designs".
     """
 
     def win(self, ratio: Array) -> Array:
-        """σ(Δ/T)."""
+        """Compute σ(Δ/T)."""
         p: Array = expit(ratio)
         return p
 
 
 @dataclass(frozen=True)
 class Thurstone(RandomChoice):
-    """The first is preferred with probability Φ(Δ/(T√2)): each seems as good as it is, plus noise.
+    """Probit choice: the first is preferred with probability Φ(Δ/(T√2)).
 
-    T is the standard deviation of the normal noise of each of the two completions.
+    Each completion's perceived reward has normal noise of standard deviation T, and the larger one
+    is preferred.
 
     Source: Thurstone 1927, "A law of comparative judgment", case V.
     """
 
     def win(self, ratio: Array) -> Array:
-        """Φ(Δ/(T√2))."""
+        """Compute Φ(Δ/(T√2))."""
         p: Array = ndtr(ratio / np.sqrt(2))
         return p
 
 
 @dataclass(frozen=True)
 class HeavyTailed(RandomChoice):
-    """The first is preferred where Δ exceeds noise of heavy tails: large differences are missed.
+    """Choice under heavy-tailed noise: even large differences are sometimes missed.
 
-    The probability is F(Δ/T), F the distribution function of Student's t. However large Δ, the
-    probability of an error falls only as Δ to the power −df, where that of ``bradley-terry`` falls
-    exponentially.
+    The first is preferred with probability F(Δ/T), F the distribution function of Student's t. As
+    Δ grows, the probability of an error falls only as Δ to the power −df; that of ``bradley-terry``
+    falls exponentially.
 
     Attributes:
-        df: degrees of freedom; 1 is Cauchy's distribution, ∞ would be the normal one.
+        df: degrees of freedom; 1 is the Cauchy distribution, and the limit ∞ the normal one.
     """
 
     df: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("df", self.df)
+        check_positive(df=self.df)
 
     def win(self, ratio: Array) -> Array:
-        """F(Δ/T)."""
+        """Compute F(Δ/T)."""
         p: Array = stdtr(self.df, ratio)
         return p
 
 
 @dataclass(frozen=True)
 class Deterministic(Choice):
-    """The one that seems better is preferred, always; ½ where neither does."""
+    """Noise-free choice: the completion that seems better is preferred; ½ if they seem equal."""
 
-    def on(self, scene: Scene, perceived: Perceived) -> Step:
-        """See :class:`pairbench.oracles.stages.Choice`."""
-        return lambda asked, delta: (1 + np.sign(delta)) / 2
+    def on(self, context: AnnotatorContext, perceived: PerceivedDifference) -> Step:
+        """Return the step from the sign of Δ to 1, ½ or 0."""
+        return lambda questions, delta: (1 + np.sign(delta)) / 2

@@ -1,4 +1,4 @@
-"""A crowd: annotators of different reliability and taste, several of whom answer each question."""
+"""A crowd of annotators that differ in reliability and taste; several answer each question."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,35 +7,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pairbench.errors import InvalidParameter
-from pairbench.oracles.counter import uniforms
-from pairbench.oracles.panels import Panel, Voters
-from pairbench.oracles.perceptions import in_deviations
-from pairbench.oracles.questions import Questions
-from pairbench.oracles.stages import (
-    Array,
-    Perceived,
-    Scene,
-    Step,
+from pairbench._util.checks import (
+    check_at_least,
+    check_between,
+    check_nonnegative,
     check_positive,
-    check_share,
 )
+from pairbench._util.counter import uniforms
+from pairbench.errors import InvalidParameter
+from pairbench.oracles.panels import Panel, Voters
+from pairbench.oracles.perceptions import standardise_within_prompts
+from pairbench.oracles.questions import Questions
+from pairbench.oracles.stages import AnnotatorContext, Array, PerceivedDifference, Step
+
+
+class CrowdTraits(NamedTuple):
+    """Parameters of the annotators of a crowd.
+
+    Attributes:
+        reliability: ρ, ``(annotators,)``.
+        group: index of each annotator's group, ``(annotators,)``.
+        taste: φᵀw of each group, ``(tastes, n_prompts, n_completions)`` reward units.
+    """
+
+    reliability: Array
+    group: NDArray[np.int64]
+    taste: Array
 
 
 @dataclass(frozen=True)
 class Crowd(Panel):
-    """Each vote is another annotator's, drawn from a pool of them.
+    """Crowd: each vote comes from a different annotator, drawn from a set of them.
 
-    With probability ρ_a annotator a judges for himself, preferring the first with probability
-    σ((Δ + Δ_g)/T); otherwise he throws a coin. Δ is what is perceived, and Δ_g is what his taste
-    adds to it: φᵀw_g, the same for all of his group.
+    With probability ρ_a annotator a prefers the first with probability σ((Δ + Δ_g)/T), and
+    otherwise guesses. Δ is the perceived difference, and Δ_g the difference in the taste φᵀw_g that
+    all annotators of group g share.
 
     Attributes:
         votes: how many annotators answer each question; all of them different.
-        annotators: how many there are to draw from.
-        reliability: the least and the greatest ρ_a; each annotator's is drawn between them.
+        annotators: size of the crowd.
+        reliability: bounds of ρ_a, which is drawn uniformly between them for each annotator.
         temperature: T, reward units.
-        tastes: the number of groups, of equal size as nearly as can be. One shares one taste, too.
+        tastes: the number of groups, of sizes as equal as possible.
         deviation: the standard deviation of φᵀw_g over completions of a prompt, reward units; w_g
             is a random direction of the features.
     """
@@ -49,82 +62,72 @@ class Crowd(Panel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("votes", "annotators", "tastes"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {value}.")
-        for name, most in (("votes", self.annotators), ("tastes", self.annotators)):
-            if (value := getattr(self, name)) > most:
+        check_at_least(1, votes=self.votes, annotators=self.annotators, tastes=self.tastes)
+        for name in ("votes", "tastes"):
+            if (value := getattr(self, name)) > self.annotators:
                 raise InvalidParameter(
-                    f"{name} must be at most {most}, the number of annotators, got {value}."
+                    f"{name} must be at most {self.annotators}, the number of annotators, "
+                    f"got {value}."
                 )
         for bound in self.reliability:
-            check_share("each bound of reliability", bound)
+            check_between(0, 1, **{"each bound of reliability": bound})
         if self.reliability[0] > self.reliability[1]:
             raise InvalidParameter(
                 f"reliability must be its least value and its greatest, got {self.reliability}."
             )
-        check_positive("temperature", self.temperature)
-        if not 0 <= self.deviation < np.inf:
-            raise InvalidParameter(
-                f"deviation must be a finite number, 0 or more, got {self.deviation}."
-            )
+        check_positive(temperature=self.temperature)
+        check_nonnegative(deviation=self.deviation)
 
     @property
     def size(self) -> int:
-        """See :class:`pairbench.oracles.panels.Panel`."""
+        """The number of votes per question."""
         return self.votes
 
-    def on(self, scene: Scene, perceived: Perceived) -> Step:
-        """See :class:`pairbench.oracles.stages.Choice`."""
-        people, voters = self.people(scene), self.voters(scene)
+    def on(self, context: AnnotatorContext, perceived: PerceivedDifference) -> Step:
+        """Return the step that draws the answers of each question's annotators."""
+        people, voters = self.sample_traits(context), self.voters(context)
 
-        def choose(asked: Questions, delta: Array) -> Array:
-            voter = voters(asked)
-            prompt, first, second = asked.pairs.T
-            group, sure = people.group[voter], people.reliability[voter]
-            added = people.taste[group, prompt, first] - people.taste[group, prompt, second]
-            own = expit(asked.turned(delta + added) / self.temperature)
-            return asked.compare(sure * own + (1 - sure) / 2, scene.seed, scene.stream)
+        def choose(questions: Questions, delta: Array) -> Array:
+            voter = voters(questions)
+            prompt, first, second = questions.pairs.T
+            group, reliability = people.group[voter], people.reliability[voter]
+            taste = people.taste[group, prompt, first] - people.taste[group, prompt, second]
+            p = expit(questions.orient(delta + taste) / self.temperature)
+            p = reliability * p + (1 - reliability) / 2
+            return questions.compare(p, context.seed, context.stream)
 
         return choose
 
-    def voters(self, scene: Scene) -> Voters:
-        """See :class:`pairbench.oracles.panels.Panel`; votes on one question are of several."""
-        own = scene.within("crowd")
+    def voters(self, context: AnnotatorContext) -> Voters:
+        """Return the function that draws annotators; votes on one question have different ones."""
+        random = context.substream("crowd")
 
-        def drawn(asked: Questions) -> NDArray[np.int64]:
-            # The first of a random order of all annotators (Fisher and Yates): vote v is of one of
-            # those who are not taken, counted without them.
-            taken = np.empty((len(asked.pairs), 0), dtype=np.int64)
-            for vote in range(asked.vote + 1):
-                luck = uniforms(own.seed, asked.counter, (*own.stream, vote))
-                voter = (luck * (self.annotators - vote)).astype(np.int64)
-                for other in taken.T:
-                    voter += voter >= other
-                taken = np.sort(np.column_stack([taken, voter]), axis=1)
+        def draw_voters(questions: Questions) -> NDArray[np.int64]:
+            # The first of a random order of all annotators (Fisher and Yates): vote v is by one of
+            # those not drawn before, numbered without those that were.
+            previous = np.empty((len(questions.pairs), 0), dtype=np.int64)
+            for vote in range(questions.vote + 1):
+                u = uniforms(random.seed, questions.counter, (*random.stream, vote))
+                voter = (u * (self.annotators - vote)).astype(np.int64)
+                for earlier in previous.T:
+                    voter += voter >= earlier
+                previous = np.sort(np.column_stack([previous, voter]), axis=1)
             return voter
 
-        return drawn
+        return draw_voters
 
-    def people(self, scene: Scene) -> "People":
-        """All annotators of the world."""
-        rng = scene.within("crowd").rng()
+    def sample_traits(self, context: AnnotatorContext) -> CrowdTraits:
+        """Draw the parameters of all annotators.
+
+        Args:
+            context: the world, with the world's own random stream.
+        """
+        rng = context.substream("crowd").rng()
         reliability = rng.uniform(*self.reliability, size=self.annotators)
         group = rng.permutation(np.arange(self.annotators) % self.tastes)
-        added = scene.pool.project(rng.normal(size=(scene.pool.dim, self.tastes)))
-        own = [in_deviations(values, scene.pool) for values in np.moveaxis(added, 2, 0)]
-        return People(reliability, group, self.deviation * np.stack(own))
-
-
-class People(NamedTuple):
-    """The annotators of a crowd.
-
-    Attributes:
-        reliability: ρ, ``(annotators,)``.
-        group: each one's, ``(annotators,)``.
-        taste: φᵀw of each group, ``(tastes, n_prompts, n_completions)`` reward units.
-    """
-
-    reliability: Array
-    group: NDArray[np.int64]
-    taste: Array
+        projected = context.pool.project(rng.normal(size=(context.pool.dim, self.tastes)))
+        tastes = [
+            standardise_within_prompts(values, context.pool)
+            for values in np.moveaxis(projected, 2, 0)
+        ]
+        return CrowdTraits(reliability, group, self.deviation * np.stack(tastes))

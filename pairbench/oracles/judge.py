@@ -1,4 +1,4 @@
-"""A language model as judge: it reads both completions and says which is better."""
+"""A language model as judge: it reads both completions and decides which is better."""
 
 import hashlib
 import re
@@ -11,16 +11,25 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from pairbench.cache import cache_folder
+from pairbench._util.cache import cache_folder
+from pairbench._util.checks import check_at_least, check_nonnegative, check_positive
 from pairbench.errors import InvalidData, InvalidParameter, did_you_mean
-from pairbench.language.chat import CUT, REFUSED, Endpoint, KeptReplies, Reply, Request, check_url
-from pairbench.language.tokens import known_texts
+from pairbench.language.chat import (
+    REFUSED,
+    TRUNCATED,
+    Endpoint,
+    Reply,
+    ReplyCache,
+    Request,
+    check_url,
+)
+from pairbench.language.tokens import require_texts
 from pairbench.oracles.panels import Panel, Voters
 from pairbench.oracles.questions import Questions
-from pairbench.oracles.stages import Array, Perceived, Scene, Step, check_positive
+from pairbench.oracles.stages import AnnotatorContext, Array, PerceivedDifference, Step
 
-Pair = tuple[int, int, int, int]
-"""Prompt, lower and higher index of the completions, and which of several answers it is."""
+Comparison = tuple[int, int, int, int]
+"""Prompt, lower and higher index of the completions, and index among several samples."""
 
 _TASK = (
     "You compare two answers to one and the same prompt, as an impartial judge. Decide which of "
@@ -42,11 +51,11 @@ _MATERIAL = """[Prompt]
 
 
 class Template(NamedTuple):
-    """What a judge is told.
+    """The messages to a judge.
 
     Attributes:
-        system: the task, where it has a message of its own; else empty.
-        user: what it is to judge, with places for the texts.
+        system: the system message, which states the task; empty if there is none.
+        user: the user message, with placeholders for the texts.
     """
 
     system: str
@@ -63,44 +72,44 @@ TEMPLATES = {
         f"{_TASK} Reply with your verdict alone, in exactly this form: {_VERDICTS}", _MATERIAL
     ),
 }
-"""Pairwise comparison as in Zheng et al. 2023 (figure 5), in words of our own."""
+"""Prompts for pairwise comparison as in Zheng et al. 2023 (figure 5), paraphrased."""
 
-_PLACES = ("question", "answer_a", "answer_b")
-_PLACE = re.compile(r"\{(" + "|".join(_PLACES) + r")\}")
-_RULE = re.compile(r"^---$\n?", re.MULTILINE)
+_PLACEHOLDERS = ("question", "answer_a", "answer_b")
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(_PLACEHOLDERS) + r")\}")
+_SEPARATOR = re.compile(r"^---$\n?", re.MULTILINE)
 _VERDICT = re.compile(r"\[\[([ABC])\]\]")
 _WINS = {"A": 1.0, "B": 0.0, "C": 0.5}
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Judge(Panel):
-    """A language model behind an OpenAI-compatible endpoint compares the texts.
+    """LLM judge: a language model behind an OpenAI-compatible endpoint compares the texts.
 
-    It is asked in both orders: what it prefers in both is better, and otherwise neither is. Its
-    verdict is the last ``[[A]]``, ``[[B]]`` or ``[[C]]`` (a tie) of its reply; one that was cut off
-    has none. Without a verdict it is asked again, at a temperature of 1 at least, and in the end
-    there is no answer, as where it refuses. Replies are kept in the cache folder ``judge``: they
-    belong to the model's name and to the texts, whatever the endpoint and the world's seed, and
-    what was asked once is not asked again. The key is in the environment, and on no record.
+    It compares each pair in both orders: a completion that wins in both is better, and otherwise
+    neither is. The verdict is the last ``[[A]]``, ``[[B]]`` or ``[[C]]`` (a tie) of a reply; a
+    truncated reply has none. Without a verdict the request is repeated, at a temperature of at
+    least 1. If no reply has a verdict, or the model refuses, there is no answer. Replies are cached
+    in the folder ``judge``, keyed by the model's name and the texts, whatever the endpoint and the
+    world's seed, so that no request is made twice. The API key is read from the environment and
+    never recorded.
 
     Attributes:
-        model: its name at the endpoint, which has to be given.
-        endpoint: where it is served, such as ``"http://localhost:8000/v1"``; if None, what the
-            environment variable ``OPENAI_BASE_URL`` names.
-        template: what it is told: ``"explained"``, to compare and then decide, ``"verdict"``, which
-            costs fewer tokens, or the path of a text with places for ``{question}``,
-            ``{answer_a}`` and ``{answer_b}``; what stands above a line ``---`` is the system
-            message.
-        samples: how many votes it gives on each question.
-        temperature: of its replies. At 0 it is taken to say the same each time, so that a pair that
-            comes again is not asked again; above, each time is another sample.
+        model: its name at the endpoint; required.
+        endpoint: base URL, such as ``"http://localhost:8000/v1"``; if None, the value of the
+            environment variable ``OPENAI_BASE_URL``.
+        template: the prompt: ``"explained"``, which asks to compare and then decide, ``"verdict"``,
+            which costs fewer tokens, or the path of a text with the placeholders ``{question}``,
+            ``{answer_a}`` and ``{answer_b}``; the text above a line ``---`` is the system message.
+        samples: votes per question.
+        temperature: of its replies. At 0 they are assumed to be deterministic, so that a repeated
+            pair makes no new request; above 0 each repeat is a new sample.
         max_tokens: of a reply.
-        attempts: how many replies to wait for one that has a verdict.
+        attempts: the largest number of replies to request until one has a verdict.
         ties: whether the answer is ½ where neither is better; otherwise there is none.
-        at_once: how many requests are on the way at once.
-        timeout: seconds that the server may be silent.
-        retries: how often a request is repeated that was not answered, see
+        at_once: the number of concurrent requests.
+        timeout: seconds to wait for data from the server.
+        retries: how often a failed request is repeated, see
             :class:`pairbench.language.chat.Endpoint`.
         key: the environment variable that holds the API key, if there is one.
 
@@ -128,23 +137,18 @@ class Judge(Panel):
             raise InvalidParameter("model must be the model's name at the endpoint, got ''.")
         if self.endpoint is not None:
             check_url(self.endpoint)
-        for name in ("samples", "max_tokens", "attempts", "at_once"):
-            if getattr(self, name) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        if self.retries < 0:
-            raise InvalidParameter(f"retries must be 0 or more, got {self.retries}.")
-        if not (np.isfinite(self.temperature) and self.temperature >= 0):
-            raise InvalidParameter(
-                f"temperature must be a finite number, 0 or more, got {self.temperature}."
-            )
+        check_at_least(1, samples=self.samples, max_tokens=self.max_tokens)
+        check_at_least(1, attempts=self.attempts, at_once=self.at_once)
+        check_at_least(0, retries=self.retries)
+        check_nonnegative(temperature=self.temperature)
         if self.samples > 1 and not self.temperature:
             raise InvalidParameter(
-                f"samples={self.samples} are all the same at a temperature of 0. Give one, such as "
+                f"samples={self.samples} are all the same at a temperature of 0. Set one, such as "
                 "temperature=0.7, or samples=1."
             )
-        check_positive("timeout", self.timeout)
-        if not _VARIABLE.fullmatch(self.key):
-            # It may be the key itself, which no message must show.
+        check_positive(timeout=self.timeout)
+        if not _VARIABLE_NAME.fullmatch(self.key):
+            # The value may be the key itself, which must appear in no message.
             raise InvalidParameter(
                 "key must be the name of the environment variable that holds the API key, such as "
                 "'OPENAI_API_KEY', never the key itself."
@@ -152,89 +156,95 @@ class Judge(Panel):
 
     @property
     def size(self) -> int:
-        """See :class:`pairbench.oracles.panels.Panel`."""
+        """The number of votes per question."""
         return self.samples
 
     def data_digest(self) -> str | None:
-        """See :class:`pairbench.oracles.stages.Stage`."""
+        """Return the SHA-256 of the template's file, None for a built-in template.
+
+        Raises:
+            InvalidData: If the file cannot be read.
+        """
         if self.template in TEMPLATES:
             return None
         return hashlib.sha256(_read(self.template).encode()).hexdigest()
 
-    def on(self, scene: Scene, perceived: Perceived) -> Step:
-        """See :class:`pairbench.oracles.stages.Choice`.
+    def on(self, context: AnnotatorContext, perceived: PerceivedDifference) -> Step:
+        """Return the step that requests the judge's answers.
 
         Raises:
             InvalidPool: If the pool does not know its texts.
+            InvalidData: If the template cannot be read, or lacks a placeholder or a verdict.
         """
-        prompts, texts = known_texts(scene.pool)
-        bench = Bench(self, _template(self.template), prompts, texts)
-        return lambda asked, _: bench.answers(asked)
+        prompts, texts = require_texts(context.pool)
+        judge = PoolJudge(self, _load_template(self.template), prompts, texts)
+        return lambda questions, _: judge.answers(questions)
 
-    def voters(self, scene: Scene) -> Voters:
-        """See :class:`pairbench.oracles.panels.Panel`."""
-        return lambda asked: np.zeros(len(asked.pairs), dtype=np.int64)
+    def voters(self, context: AnnotatorContext) -> Voters:
+        """Return the function that names annotator 0, the judge, for every vote."""
+        return lambda questions: np.zeros(len(questions.pairs), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """A judge in front of a pool's texts.
+class PoolJudge:
+    """A judge applied to a pool's texts.
 
     Attributes:
-        judge: how to ask.
-        template: what to say.
-        prompts: of the pool.
-        texts: of the completions.
+        judge: the judge's parameters.
+        template: its prompt.
+        prompts: the pool's prompts, ``n_prompts`` of them.
+        texts: the completions of each prompt.
     """
 
     judge: Judge
     template: Template
     prompts: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
-    _known: dict[Pair, float] = field(default_factory=dict)
+    _results: dict[Comparison, float] = field(default_factory=dict)
 
-    def answers(self, asked: Questions) -> Array:
-        """The vote ``asked.vote`` on each question, ``(n,)``; NaN where there is none.
+    def answers(self, questions: Questions) -> Array:
+        """Return the vote ``questions.vote`` on each question, ``(n,)``; NaN where there is none.
+
+        Args:
+            questions: the questions; comparisons without a cached reply are requested.
 
         Raises:
-            EndpointFailed: If the model cannot be asked; what it replied so far is kept.
+            EndpointFailed: If the model cannot be reached; replies so far are cached.
         """
-        counter = asked.counter.copy()
-        counter[:, 3] = counter[:, 3] * self.judge.samples + asked.vote
+        counter = questions.counter.copy()
+        counter[:, 3] = counter[:, 3] * self.judge.samples + questions.vote
         if self.judge.temperature == 0:
             counter[:, 3] = 0
-        pairs: list[Pair] = [(x, i, j, sample) for x, i, j, sample in counter.tolist()]
-        self._ask([pair for pair in dict.fromkeys(pairs) if pair not in self._known])
-        low_wins = np.array([self._known[pair] for pair in pairs], dtype=np.float64)
-        return np.where(asked.ordered, low_wins, 1 - low_wins)
+        comparisons: list[Comparison] = [(x, i, j, sample) for x, i, j, sample in counter.tolist()]
+        self._compare([c for c in dict.fromkeys(comparisons) if c not in self._results])
+        low_wins = np.array([self._results[c] for c in comparisons], dtype=np.float64)
+        return np.where(questions.ordered, low_wins, 1 - low_wins)
 
-    def _ask(self, pairs: Sequence[Pair]) -> None:
-        """Find out which completion of each pair is better."""
+    def _compare(self, comparisons: Sequence[Comparison]) -> None:
+        """Request the verdicts on comparisons in both orders, and store the results."""
         judge = self.judge
         endpoint = Endpoint(judge.endpoint, judge.key, judge.at_once, judge.timeout, judge.retries)
-        orders = {
+        requests = {
             (x, i, j, s): (self._request(x, i, j, s), self._request(x, j, i, s))
-            for x, i, j, s in pairs
+            for x, i, j, s in comparisons
         }
         replies = endpoint.replies(
-            dict.fromkeys(request for both in orders.values() for request in both),
-            kept_replies(),
-            lambda reply: verdict(reply) is not None,
+            dict.fromkeys(request for orders in requests.values() for request in orders),
+            open_reply_cache(),
+            lambda reply: parse_verdict(reply) is not None,
             judge.attempts,
         )
-        for pair, (one, other) in orders.items():
-            self._known[pair] = self._decided(verdict(replies[one]), verdict(replies[other]))
+        for comparison, (low_first, high_first) in requests.items():
+            self._results[comparison] = self._combine(
+                parse_verdict(replies[low_first]), parse_verdict(replies[high_first])
+            )
 
     def _request(self, prompt: int, first: int, second: int, sample: int) -> Request:
-        said = dict(
-            zip(
-                _PLACES,
-                (self.prompts[prompt], self.texts[prompt][first], self.texts[prompt][second]),
-                strict=True,
-            )
-        )
-        # One pass, since texts may look like places.
-        user = _PLACE.sub(lambda place: said[place[1]], self.template.user)
+        """Fill in the template for one order of a comparison."""
+        texts = self.prompts[prompt], self.texts[prompt][first], self.texts[prompt][second]
+        values = dict(zip(_PLACEHOLDERS, texts, strict=True))
+        # One pass, since texts may contain placeholders.
+        user = _PLACEHOLDER.sub(lambda match: values[match[1]], self.template.user)
         messages = [("system", self.template.system)] if self.template.system else []
         return Request(
             model=self.judge.model,
@@ -244,34 +254,41 @@ class Bench:
             sample=sample,
         )
 
-    def _decided(self, one: float | None, other: float | None) -> float:
-        """Whether the first of a pair is better, by the verdicts on it as A and as B."""
-        if one is None or other is None:
+    def _combine(self, as_a: float | None, as_b: float | None) -> float:
+        """Combine the verdicts of both orders to one answer.
+
+        Args:
+            as_a: the verdict with the lower index as answer A.
+            as_b: the verdict with the lower index as answer B.
+
+        Returns:
+            1 if the lower index is better, 0 if the higher one, ½ or NaN otherwise.
+        """
+        if as_a is None or as_b is None:
             return np.nan
-        if one == 1 - other and one != 0.5:
-            return one
+        if as_a == 1 - as_b and as_a != 0.5:
+            return as_a
         return 0.5 if self.judge.ties else np.nan
 
 
-def verdict(reply: Reply) -> float | None:
-    """1 if A is better, 0 if B is, ½ if neither is; None where the reply does not say.
+def parse_verdict(reply: Reply) -> float | None:
+    """Parse a reply's verdict: 1 if A is better, 0 if B is, ½ a tie; None if it has none.
 
-    What is quoted before the end of a reply is not its verdict, so that one that was cut off has
-    none.
+    Verdicts that a reply mentions before its end do not count, so that a truncated one has none.
     """
-    found = _VERDICT.findall(reply.text)
-    return _WINS[found[-1]] if found and reply.finish not in (CUT, REFUSED) else None
+    marks = _VERDICT.findall(reply.text)
+    return _WINS[marks[-1]] if marks and reply.finish not in (TRUNCATED, REFUSED) else None
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model was asked as a judge.
+class JudgeUsage:
+    """Number of replies and tokens of a model used as judge.
 
     Attributes:
-        replies: how many it gave; two or more for each vote.
-        no_verdict: how many of them say nothing.
-        tokens_read: what the server counted of the messages.
-        tokens_written: what it counted of the replies.
+        replies: cached replies; two or more for each vote.
+        no_verdict: replies without a verdict.
+        tokens_read: prompt tokens, as counted by the server.
+        tokens_written: completion tokens, as counted by the server.
     """
 
     replies: int
@@ -280,59 +297,64 @@ class Judged:
     tokens_written: int
 
 
-def judged(since: datetime | None = None) -> dict[str, Judged]:
-    """What the judges replied that is kept here, by model.
+def count_usage(since: datetime | None = None) -> dict[str, JudgeUsage]:
+    """Count the judges' cached replies and their tokens, by model.
 
-    What a run costs is what came since it began: what was there before is not asked again.
+    The cost of a run is the usage since its start, because cached replies are not requested again.
 
     Args:
-        since: leave out what came before.
+        since: count only replies from this time on.
     """
     sums: dict[str, Counter[str]] = {}
-    for request, reply in kept_replies().all():
+    for request, reply in open_reply_cache().all():
         if since is None or reply.time >= since.timestamp():
             sums.setdefault(request["model"], Counter()).update(
                 replies=1,
-                no_verdict=int(verdict(reply) is None),
+                no_verdict=int(parse_verdict(reply) is None),
                 tokens_read=reply.tokens_read or 0,
                 tokens_written=reply.tokens_written or 0,
             )
-    return {model: Judged(**sums[model]) for model in sorted(sums)}
+    return {model: JudgeUsage(**sums[model]) for model in sorted(sums)}
 
 
-def kept_replies() -> KeptReplies:
-    """Where replies of judges are kept."""
-    return KeptReplies(cache_folder("judge"))
+def open_reply_cache() -> ReplyCache:
+    """Return the cache of judges' replies."""
+    return ReplyCache(cache_folder("judge"))
 
 
-def _template(name: str) -> Template:
-    """A template by name or path.
+def _load_template(name: str) -> Template:
+    """Return a template by name or path.
 
     Raises:
-        InvalidData: If its file lacks a place for a text, or asks for no verdict.
+        InvalidData: If its file cannot be read, lacks a placeholder, or asks for no verdict.
     """
     if name in TEMPLATES:
         return TEMPLATES[name]
     text = _read(name)
-    parts = _RULE.split(text, maxsplit=1)
-    made = Template(parts[0].strip() if len(parts) > 1 else "", parts[-1].strip())
-    if lacking := [place for place in _PLACES if f"{{{place}}}" not in made.user]:
-        raise InvalidData(f"the template {name!r} has no place for {{{lacking[0]}}} of a question.")
-    if lacking := [mark for mark in ("[[A]]", "[[B]]") if mark not in text]:
+    parts = _SEPARATOR.split(text, maxsplit=1)
+    template = Template(parts[0].strip() if len(parts) > 1 else "", parts[-1].strip())
+    if missing := [key for key in _PLACEHOLDERS if f"{{{key}}}" not in template.user]:
+        raise InvalidData(f"the template {name!r} has no placeholder {{{missing[0]}}}.")
+    if missing := [mark for mark in ("[[A]]", "[[B]]") if mark not in text]:
         raise InvalidData(
-            f"the template {name!r} does not ask for the verdict {lacking[0]}. A judge is to write "
+            f"the template {name!r} does not ask for the verdict {missing[0]}. A judge is to write "
             "[[A]], [[B]], or [[C]] for a tie."
         )
-    return made
+    return template
 
 
 def _read(path: str) -> str:
+    """Read a template's file.
+
+    Raises:
+        InvalidData: If it cannot be read, with the built-in templates' names.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: a path or a text that cannot be
+    except (OSError, ValueError) as error:  # ValueError: not a valid path, or not UTF-8
         why = getattr(error, "strerror", None) or error
-        known = ", ".join(map(repr, TEMPLATES))
+        names = ", ".join(map(repr, TEMPLATES))
         raise InvalidData(
-            f"template must be {known}, or the path of a text: cannot read {path!r}: "
+            f"template must be {names}, or the path of a text: cannot read {path!r}: "
             f"{why}.{did_you_mean(path, TEMPLATES)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Panels: choices that several annotators make, each for himself, and what they come to."""
+"""Panels: choices by several annotators, whose votes on a question are aggregated to one label."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairbench.oracles.questions import Questions
-from pairbench.oracles.stages import Choice, Scene
-from pairbench.pool import Pairs
-from pairbench.votes import Votes, check_aggregate
+from pairbench.oracles.stages import AnnotatorContext, Choice
+from pairbench.pool.pool import Pairs
+from pairbench.pool.votes import Votes, check_aggregate
 
 Array = NDArray[np.float64]
 Voters = Callable[[Questions], NDArray[np.int64]]
-"""Whose vote it is, ``(n,)``."""
+"""Maps questions to the ids of the annotators who vote on them, ``(n,)``."""
 
 
 @dataclass(frozen=True)
 class Panel(Choice):
-    """A choice that is made several times over, before all else that becomes of an answer.
+    """A choice that gives several votes on each question.
 
-    Perceptions and replies are each voter's own: they are taken anew for each vote, and what comes
-    out of the chain is aggregated.
+    The whole chain, with perceptions and replies, is applied to each vote separately, and the
+    resulting votes are aggregated.
 
     Attributes:
-        aggregate: the label that votes come to: ``"majority"``, ½ if there is none, or ``"soft"``,
-            their mean.
+        aggregate: how votes make a label: ``"majority"``, ½ if there is none, or ``"soft"``, their
+            mean.
     """
 
     aggregate: str = field(default="majority", kw_only=True)
@@ -37,26 +37,26 @@ class Panel(Choice):
     @property
     @abstractmethod
     def size(self) -> int:
-        """The number of votes on a question."""
+        """The number of votes per question."""
 
     @abstractmethod
-    def voters(self, scene: Scene) -> Voters:
-        """Who gives the vote ``asked.vote`` on each question.
+    def voters(self, context: AnnotatorContext) -> Voters:
+        """Return the function from questions to the annotators of the vote ``questions.vote``.
 
         Args:
-            scene: the world, as for :meth:`on`.
+            context: the world, with the world's own random stream, as for :meth:`on`.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class PanelOracle:
-    """A panel set on a world, a :class:`pairbench.oracles.VotingOracle`.
+    """A voting oracle whose labels aggregate a panel's votes.
 
     Attributes:
-        answers: the answers of one vote, ``(n,)``.
-        voters: whose they are.
-        size: votes on a question.
-        aggregate: see :class:`Panel`.
+        answers: maps questions to the answers of one vote, ``(n,)``.
+        voters: maps questions to the ids of the annotators of that vote, ``(n,)``.
+        size: votes per question.
+        aggregate: how votes make a label, see :class:`Panel`.
     """
 
     answers: Callable[[Questions], Array]
@@ -67,13 +67,14 @@ class PanelOracle:
     def votes(
         self, pairs: Pairs, repeat: NDArray[np.int64], time: NDArray[np.int64] | None = None
     ) -> Votes:
-        """See :class:`pairbench.oracles.VotingOracle`."""
-        each = [Questions(pairs, repeat, time, vote) for vote in range(self.size)]
-        voters = np.stack([self.voters(asked) for asked in each], axis=1)
-        return Votes(voters, np.stack([self.answers(asked) for asked in each], axis=1))
+        """Return all votes on each question; see :meth:`pairbench.oracles.VotingOracle.votes`."""
+        by_vote = [Questions(pairs, repeat, time, vote) for vote in range(self.size)]
+        voters = np.stack([self.voters(questions) for questions in by_vote], axis=1)
+        answers = np.stack([self.answers(questions) for questions in by_vote], axis=1)
+        return Votes(voters, answers)
 
     def label(
         self, pairs: Pairs, repeat: NDArray[np.int64], time: NDArray[np.int64] | None = None
     ) -> Array:
-        """See :class:`pairbench.oracles.Oracle`."""
+        """Return the aggregated labels, ``(n,)``; see :meth:`pairbench.oracles.Oracle.label`."""
         return self.votes(pairs, repeat, time).labels(self.aggregate)

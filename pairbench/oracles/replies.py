@@ -1,18 +1,19 @@
-"""Replies: what becomes of an answer once it is chosen."""
+"""Replies: changes to an answer after it was chosen."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from pairbench._util.checks import check_between, check_nonnegative
+from pairbench._util.counter import uniforms
 from pairbench.errors import InvalidParameter
-from pairbench.oracles.counter import uniforms
 from pairbench.oracles.questions import Questions
-from pairbench.oracles.stages import Array, Reply, Scene, Step, check_share
+from pairbench.oracles.stages import AnnotatorContext, Array, Reply, Step
 
 
 @dataclass(frozen=True)
 class Mistake(Reply):
-    """Some answers are the opposite of what was chosen, another time than the next.
+    """Random mistakes: some answers are reversed, independently each time a pair is asked.
 
     Asking again averages mistakes out.
 
@@ -26,43 +27,43 @@ class Mistake(Reply):
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        check_share("rate", self.rate)
+        check_between(0, 1, rate=self.rate)
 
-    def on(self, scene: Scene) -> Step:
-        """See :class:`pairbench.oracles.stages.Reply`."""
+    def on(self, context: AnnotatorContext) -> Step:
+        """Return the step that reverses random answers."""
 
-        def err(asked: Questions, answers: Array) -> Array:
-            return answers + scene.chance(asked, self.rate) * (1 - 2 * answers)
+        def reverse_some(questions: Questions, answers: Array) -> Array:
+            return answers + context.chance(questions, self.rate) * (1 - 2 * answers)
 
-        return err
+        return reverse_some
 
 
 @dataclass(frozen=True)
 class Adversary(Reply):
-    """Every answer about some of the prompts is the opposite of what was chosen.
+    """Adversarial prompts: every answer about some of the prompts is reversed.
 
-    As if these prompts had gone to one who answers wrongly on purpose: unlike a ``mistake``, asking
-    again brings the same wrong answer, and nothing averages it out.
+    It is as if an adversary labelled these prompts: unlike a ``mistake``, asking again gives the
+    same wrong answer, and nothing averages it out.
 
     Attributes:
-        fraction: the share of prompts, on average.
+        fraction: the expected share of prompts.
     """
 
     fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        check_share("fraction", self.fraction)
+        check_between(0, 1, fraction=self.fraction)
 
-    def on(self, scene: Scene) -> Step:
-        """See :class:`pairbench.oracles.stages.Reply`."""
-        counter = np.zeros((scene.pool.n_prompts, 4), dtype=np.int64)
+    def on(self, context: AnnotatorContext) -> Step:
+        """Return the step that reverses the answers about the adversarial prompts."""
+        counter = np.zeros((context.pool.n_prompts, 4), dtype=np.int64)
         counter[:, 0] = np.arange(len(counter))
-        hostile = uniforms(scene.seed, counter, scene.stream) < self.fraction
+        adversarial = uniforms(context.seed, counter, context.stream) < self.fraction
 
-        def oppose(asked: Questions, answers: Array) -> Array:
-            return np.where(hostile[asked.pairs[:, 0]], 1 - answers, answers)
+        def reverse_adversarial(questions: Questions, answers: Array) -> Array:
+            return np.where(adversarial[questions.pairs[:, 0]], 1 - answers, answers)
 
-        return oppose
+        return reverse_adversarial
 
 
 @dataclass(frozen=True)
@@ -70,53 +71,53 @@ class _Threshold(Reply):
     """A reply that depends on the true rewards and a threshold.
 
     Attributes:
-        epsilon: the threshold, as a share of how much better than its prompt's worst a completion
-            of π_ref is on average.
-        threshold: given in place of epsilon: the threshold itself, reward units.
+        epsilon: the threshold as a share of the mean advantage, under π_ref, of a completion over
+            its prompt's worst.
+        threshold: in place of epsilon, the threshold itself, reward units.
     """
 
     epsilon: float = 0.1
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epsilon", "threshold"):
-            value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value >= 0):
-                raise InvalidParameter(f"{name} must be a finite number, 0 or more, got {value}.")
-        if self.threshold is not None and self.epsilon != _Threshold.epsilon:
+        check_nonnegative(epsilon=self.epsilon)
+        if self.threshold is None:
+            return
+        check_nonnegative(threshold=self.threshold)
+        if self.epsilon != _Threshold.epsilon:
             raise InvalidParameter(
                 f"threshold={self.threshold} takes the place of epsilon={self.epsilon}. "
                 "Give one of them."
             )
 
-    def _threshold(self, scene: Scene) -> float:
-        """The threshold, reward units."""
+    def _threshold(self, context: AnnotatorContext) -> float:
+        """Compute the threshold, reward units."""
         if self.threshold is not None:
             return self.threshold
-        pool = scene.pool
-        mean = np.sum(np.exp(pool.log_ref) * _above_worst(scene), axis=1)
+        pool = context.pool
+        mean = np.sum(np.exp(pool.log_ref) * _above_worst(context), axis=1)
         return self.epsilon * float(pool.prompt_weights @ mean)
 
 
 @dataclass(frozen=True)
 class Skip(_Threshold):
-    """There is no answer where neither completion is any good.
+    """Skipped questions: there is no answer where both completions are poor.
 
-    That is where neither is better than its prompt's worst by more than a threshold. The label is
-    paid for all the same.
+    A completion is poor if it is better than its prompt's worst by no more than a threshold. The
+    label is paid for all the same.
 
     Source: Lee, Smith, Dragan and Abbeel 2021, "B-Pref: Benchmarking Preference-Based
         Reinforcement Learning", arXiv 2111.03026.
     """
 
-    def on(self, scene: Scene) -> Step:
-        """See :class:`pairbench.oracles.stages.Reply`."""
-        threshold = self._threshold(scene)
-        # As there, a threshold of 0 skips nothing.
-        poor = (_above_worst(scene) <= threshold) & (threshold > 0)
+    def on(self, context: AnnotatorContext) -> Step:
+        """Return the step that removes the answers about two poor completions."""
+        threshold = self._threshold(context)
+        # As in B-Pref, a threshold of 0 skips nothing.
+        poor = (_above_worst(context) <= threshold) & (threshold > 0)
 
-        def skip(asked: Questions, answers: Array) -> Array:
-            prompt, first, second = asked.pairs.T
+        def skip(questions: Questions, answers: Array) -> Array:
+            prompt, first, second = questions.pairs.T
             return np.where(poor[prompt, first] & poor[prompt, second], np.nan, answers)
 
         return skip
@@ -124,25 +125,25 @@ class Skip(_Threshold):
 
 @dataclass(frozen=True)
 class Equal(_Threshold):
-    """The answer is ½ where true rewards differ by less than a threshold.
+    """Ties: the answer is ½ where true rewards differ by less than a threshold.
 
     Source: Lee, Smith, Dragan and Abbeel 2021, "B-Pref: Benchmarking Preference-Based
         Reinforcement Learning", arXiv 2111.03026.
     """
 
-    def on(self, scene: Scene) -> Step:
-        """See :class:`pairbench.oracles.stages.Reply`."""
-        threshold = self._threshold(scene)
+    def on(self, context: AnnotatorContext) -> Step:
+        """Return the step that answers ½ where the true rewards are close."""
+        threshold = self._threshold(context)
 
-        def level(asked: Questions, answers: Array) -> Array:
-            alike = np.abs(asked.difference(scene.rewards)) < threshold
-            return np.where(alike & ~np.isnan(answers), 0.5, answers)
+        def tie(questions: Questions, answers: Array) -> Array:
+            close = np.abs(questions.difference(context.rewards)) < threshold
+            return np.where(close & ~np.isnan(answers), 0.5, answers)
 
-        return level
+        return tie
 
 
-def _above_worst(scene: Scene) -> Array:
-    """By how much each completion is better than the worst of its prompt, ``(N, K)``."""
-    worst = np.where(scene.pool.valid, scene.rewards, np.inf).min(axis=1, keepdims=True)
-    above: Array = np.where(scene.pool.valid, scene.rewards - worst, 0.0)
+def _above_worst(context: AnnotatorContext) -> Array:
+    """Compute each completion's reward less the lowest of its prompt, ``(N, K)``."""
+    worst = np.where(context.pool.valid, context.rewards, np.inf).min(axis=1, keepdims=True)
+    above: Array = np.where(context.pool.valid, context.rewards - worst, 0.0)
     return above

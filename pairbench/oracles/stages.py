@@ -1,41 +1,40 @@
-"""What annotators are made of: stages that one question after the other goes through.
+"""Stages of annotators: perceptions, choices and replies, applied to each question in this order.
 
-A **perception** changes by how much the first completion seems better than the second, a **choice**
-turns that into an answer, and a **reply** changes answers. Each is a frozen dataclass of parameters
-that, set on a scene, gives a step: a function of the questions and of what came out of the step
-before.
+A **perception** changes the perceived difference in reward between the two completions, a
+**choice** turns that difference into an answer, and a **reply** changes answers. Each stage is a
+frozen dataclass of parameters. Bound by ``on`` to a context, it gives a step: a function of the
+questions and of the previous step's output.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.errors import InvalidParameter
 from pairbench.oracles.questions import Questions
-from pairbench.pool import Pool, Rows
+from pairbench.pool.pool import CompletionIndex, Pool
 
 Array = NDArray[np.float64]
 Step = Callable[[Questions, Array], Array]
-"""Differences in, differences or answers out; or answers in, answers out; all ``(n,)``."""
-Perceived = Callable[[Questions], Array]
-"""By how much the first seems better than the second, ``(n,)`` reward units."""
+"""Maps differences to differences, differences to answers, or answers to answers; all ``(n,)``."""
+PerceivedDifference = Callable[[Questions], Array]
+"""Perceived reward of the first completion less that of the second, ``(n,)`` reward units."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """What an annotator may go by: all there is of a world, and random numbers of its own.
+class AnnotatorContext:
+    """The data of a world that an annotator may use, and a random stream.
 
     Attributes:
         pool: the prompts and completions.
         rewards: r*, ``(n_prompts, n_completions)`` reward units.
-        steps: r* by step, ``(n_prompts, n_completions, steps)``, where it is known.
-        seed: the world's.
-        stream: what tells these random numbers from others of the same seed.
+        steps: r* by step, ``(n_prompts, n_completions, steps)``, None if the world has no steps.
+        seed: the world's seed.
+        stream: spawn key that separates this random stream from others of the same seed.
     """
 
     pool: Pool
@@ -44,17 +43,22 @@ class Scene:
     seed: int
     stream: tuple[int, ...] = ()
 
-    def within(self, name: str, place: int = 0) -> "Scene":
-        """The same scene with random numbers that belong to a name, and a place among equals."""
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
-        return replace(self, stream=(*self.stream, number, place))
+    def substream(self, name: str, index: int = 0) -> Self:
+        """Return a copy whose random stream belongs to a stage.
 
-    def chance(self, asked: Questions, p: Array | float) -> Array:
-        """1 with probability p, else 0, ``(n,)``; see :meth:`Questions.chance`."""
-        return asked.chance(p, self.seed, self.stream)
+        Args:
+            name: the stage's name.
+            index: the number of stages of that name that come before it in the chain.
+        """
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
+        return replace(self, stream=(*self.stream, number, index))
+
+    def chance(self, questions: Questions, p: Array | float) -> Array:
+        """Draw 1 with probability p, else 0, ``(n,)``; see :meth:`Questions.chance`."""
+        return questions.chance(p, self.seed, self.stream)
 
     def rng(self) -> np.random.Generator:
-        """For what is drawn once for the whole world."""
+        """Return a generator for parameters that are drawn once per world."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=self.stream))
 
 
@@ -65,82 +69,64 @@ class Stage(ABC):
     kind: ClassVar[str]
 
     def data_digest(self) -> str | None:
-        """SHA-256 of the file or model that it reads, None where there is none."""
+        """Return the SHA-256 of the file or model that the stage reads, None if it reads none."""
         return None
 
-    def rows(self, pool: Pool) -> Rows | None:
-        """Which completions it can compare, as the rows of another pool; None if it can all."""
+    def rows(self, pool: Pool) -> CompletionIndex | None:
+        """Return the pool of completions that the stage can compare; None if it can compare all.
+
+        Args:
+            pool: the environment's pool, whose completions are regrouped.
+        """
         return None
 
 
 @dataclass(frozen=True)
 class Perception(Stage):
-    """Changes the perceived difference in reward."""
+    """A stage that changes the perceived difference in reward."""
 
     kind: ClassVar[str] = "perception"
     replaces: ClassVar[bool] = False
-    """Whether it puts something else in the true reward's place, as one stage alone can."""
+    """Whether the stage replaces the true reward, as at most one stage of a chain may."""
 
     @abstractmethod
-    def on(self, scene: Scene) -> Step:
-        """The step from perceived differences, ``(n,)`` reward units, to others."""
+    def on(self, context: AnnotatorContext) -> Step:
+        """Return the step that maps perceived differences to new ones, ``(n,)`` reward units.
+
+        Args:
+            context: the world, with the stage's own random stream.
+        """
 
 
 @dataclass(frozen=True)
 class Choice(Stage):
-    """Turns the perceived difference into an answer."""
+    """A stage that turns the perceived difference into an answer."""
 
     kind: ClassVar[str] = "choice"
     perceives: ClassVar[bool] = True
-    """Whether the answer depends on what is perceived."""
+    """Whether the answer depends on the perceived difference."""
 
     @abstractmethod
-    def on(self, scene: Scene, perceived: Perceived) -> Step:
-        """The step from perceived differences, ``(n,)`` reward units, to answers.
+    def on(self, context: AnnotatorContext, perceived: PerceivedDifference) -> Step:
+        """Return the step that maps perceived differences, ``(n,)`` reward units, to answers.
 
         Args:
-            scene: the world, with the world's own coin, so that the same questions meet the same
-                luck whatever the choice is.
-            perceived: what all perceptions make of a question.
+            context: the world, with the world's own random stream, so that all choices share common
+                random numbers.
+            perceived: the perceived difference after all perceptions.
         """
 
 
 @dataclass(frozen=True)
 class Reply(Stage):
-    """Changes answers; no answer (NaN) stays none."""
+    """A stage that changes answers; a missing answer (NaN) stays missing."""
 
     kind: ClassVar[str] = "reply"
 
     @abstractmethod
-    def on(self, scene: Scene) -> Step:
-        """The step from answers, ``(n,)``, to others."""
+    def on(self, context: AnnotatorContext) -> Step:
+        """Return the step that maps answers, ``(n,)``, to answers.
 
-
-def check_share(name: str, value: float) -> None:
-    """Say so where a probability or a share is none.
-
-    Raises:
-        InvalidParameter: If it is outside [0, 1].
-    """
-    if not 0 <= value <= 1:
-        raise InvalidParameter(f"{name} must be between 0 and 1, got {value}.")
-
-
-def check_finite(name: str, value: float) -> None:
-    """Say so where a number is infinite or none.
-
-    Raises:
-        InvalidParameter: If it is.
-    """
-    if not np.isfinite(value):
-        raise InvalidParameter(f"{name} must be a finite number, got {value}.")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Say so where a number is not positive and finite.
-
-    Raises:
-        InvalidParameter: If it is not.
-    """
-    if not (np.isfinite(value) and value > 0):
-        raise InvalidParameter(f"{name} must be positive and finite, got {value}.")
+        Args:
+            context: the world, with the stage's own random stream.
+        """

@@ -1,5 +1,5 @@
-"""The leaderboard as static pages, made of the boards and their entries alone."""
+"""Static web pages of the leaderboards, built from the boards and their entries alone."""
 
-from pairbench.site.build import Built, build_site, serve_site
+from pairbench.site.build import SiteSummary, build_site, serve_site
 
-__all__ = ["Built", "build_site", "serve_site"]
+__all__ = ["SiteSummary", "build_site", "serve_site"]

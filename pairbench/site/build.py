@@ -1,4 +1,4 @@
-"""From a folder of boards to a folder of pages."""
+"""Build static web pages from a folder of boards, and serve them."""
 
 import re
 import shutil
@@ -12,51 +12,49 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from scipy.special import stdtrit
 
-from pairbench.boards import Board, board_names, load_board
-from pairbench.catalogue import FAMILIES, notes, parameter_notes
-from pairbench.errors import FileThere, InvalidParameter, MissingData, PairbenchError
-from pairbench.registry import (
-    describe_design,
-    describe_env,
-    design_names,
-    design_spec,
-    make_env,
-    parsed,
-)
-from pairbench.report import much
-from pairbench.site import charts, words
-from pairbench.site.cells import gaps_script
-from pairbench.standings import Standing, Standings, standings
-from pairbench.stats import LEVEL
-from pairbench.submission.collection import load_entries
-from pairbench.submission.entry import LEVELS, BoardEntry
-from pairbench.tables import rows, to_json, to_parquet
-from pairbench.world import Environment
+from pairbench._util.arrow import to_json, to_parquet
+from pairbench._version import __version__
+from pairbench.boards.board import Board, board_names, load_board
+from pairbench.boards.collection import load_entries
+from pairbench.boards.entry import LEVELS, BoardEntry
+from pairbench.boards.standings import Standing, Standings, standings
+from pairbench.boards.tables import rows
+from pairbench.design.registry import describe_design, design_names, design_spec
+from pairbench.errors import InvalidParameter, MissingData, OutputExists, PairbenchError
+from pairbench.site import charts, text
+from pairbench.site.gaps import gaps_script
+from pairbench.spec.catalogue import FAMILIES, parameter_docs, parse_docstring
+from pairbench.spec.text import parse_spec
+from pairbench.stats.bootstrap import LEVEL
+from pairbench.view.budget import quantity_noun
+from pairbench.worlds.environment import Environment
+from pairbench.worlds.registry import describe_env, make_env
 
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
     import jinja2
 
-MARK = ".pairbench-site"
-"""The file that tells a folder of pages, which may be replaced, from any other folder."""
+MARKER = ".pairbench-site"
+"""File that marks a folder of pages, which a build may replace."""
 
-# "- ``prompts``, ``held_out_prompts``: how many", in an environment's docstring.
+# An item such as "- ``prompts``, ``held_out_prompts``: …" in an environment's docstring.
 _ARGUMENT = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.*(?:\n  .*)*)", re.MULTILINE)
-_LOADED = re.compile(r'(?:src|href)="((?:\.\./)?static/[^"]+)"')
+_NOT_CREATED = "This environment could not be created when the page was built."
+_STATIC_LINK = re.compile(r'(?:src|href)="((?:\.\./)?static/[^"]+)"')
 
 
 @dataclass(frozen=True)
-class Built:
-    """What was written.
+class SiteSummary:
+    """Summary of a built site.
 
     Attributes:
-        folder: where.
-        pages: the pages, relative to the folder.
-        files: how many files there are in all.
-        bytes: how large they are in all.
-        heaviest: the page that loads most.
-        heaviest_bytes: how much that is, with all that it loads.
+        folder: folder of the pages.
+        pages: paths of the pages, relative to the folder.
+        files: number of files.
+        bytes: total size of the files, bytes.
+        heaviest: page that loads the most bytes.
+        heaviest_bytes: size of that page with all files that it loads, bytes.
     """
 
     folder: Path
@@ -69,12 +67,12 @@ class Built:
 
 @dataclass(frozen=True)
 class BoardPage:
-    """A board with its entries and where they stand.
+    """Content of a board's pages.
 
     Attributes:
         board: the board.
-        entries: in the order of their files.
-        table: the standings.
+        entries: its entries, in the order of their files.
+        table: its standings.
     """
 
     board: Board
@@ -93,16 +91,16 @@ class BoardPage:
 
     @property
     def leaders(self) -> list[Standing]:
-        """The designs of the closed division that none is better than beyond doubt."""
+        """The designs of the closed division that no other is significantly better than."""
         return [s for s in self.ranked if s.places is not None and s.places[0] == 1]
 
     @property
     def waiting(self) -> bool:
-        """Whether there are no standings yet."""
+        """Whether the board has no standings yet, for want of an entry of its reference."""
         return self.table.reference is None
 
-    def place(self, slug: str) -> Standing | None:
-        """Where an entry stands."""
+    def find_standing(self, slug: str) -> Standing | None:
+        """Return the standing of an entry, None if it has none."""
         for standing in (*self.table.closed, *self.table.open):
             if standing.entry.design.slug == slug:
                 return standing
@@ -111,13 +109,13 @@ class BoardPage:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a design or of an environment, as pages list it.
+    """Parameter of a design or environment in a page's table.
 
     Attributes:
         name: its name.
         value: its value.
-        changed: whether that is not the usual one.
-        about: what it is, as far as that is said.
+        changed: whether the value is not the default.
+        about: its description, None if undocumented.
     """
 
     name: str
@@ -126,136 +124,153 @@ class Parameter:
     about: Markup | None = None
 
 
-def build_site(out: Path, root: Path | None = None) -> Built:
-    """Make the pages of all boards that take entries.
+def build_site(out: Path, root: Path | None = None) -> SiteSummary:
+    """Build the pages of all published boards.
 
-    The same boards and entries give the same bytes.
+    Equal boards and entries give equal bytes.
 
     Args:
-        out: the folder of the pages; one that an earlier build has made is replaced.
-        root: a folder of boards; those that ship with pairbench if None.
+        out: folder of the pages; the folder of an earlier build is replaced.
+        root: folder of boards; the boards that ship with pairbench if None.
 
     Raises:
-        FileThere: If the folder holds something else.
-        InvalidSubmission: If an entry is not what it must be.
+        OutputExists: If the folder exists and holds anything but pages.
+        InvalidSubmission: If an entry is invalid.
         InvalidParameter: If jinja2 or pyarrow is not installed.
     """
     return write_pages(out, board_pages(root))
 
 
 def board_pages(root: Path | None = None) -> list[BoardPage]:
-    """The boards that take entries, and where those stand.
+    """Load the published boards and compute their standings.
 
     Args:
         root: see :func:`build_site`.
 
     Raises:
-        InvalidSubmission: If an entry is not what it must be.
+        InvalidSubmission: If an entry is invalid.
     """
-    found = []
+    pages = []
     for name in board_names(root):
         board = load_board(name, root)
         if board.published is not None:
             entries = load_entries(name, root)
-            found.append(BoardPage(board, entries, standings(board, entries)))
-    return found
+            pages.append(BoardPage(board, entries, standings(board, entries)))
+    return pages
 
 
-def write_pages(out: Path, boards: Sequence[BoardPage]) -> Built:
-    """Make the pages of some boards; no text that an entry holds is trusted.
+def write_pages(out: Path, boards: Sequence[BoardPage]) -> SiteSummary:
+    """Write the pages of boards. Texts of entries are untrusted and escaped.
 
     Args:
         out: see :func:`build_site`.
-        boards: in the order of their names.
+        boards: the boards, in the order of their names.
 
     Raises:
-        FileThere: If the folder holds something else.
+        OutputExists: If the folder exists and holds anything but pages.
         InvalidParameter: If jinja2 or pyarrow is not installed.
     """
-    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise FileThere(
-            f"{out} is there already and holds no pages of pairbench. Give the name of another "
-            "folder by --out."
+    if out.exists() and not (out / MARKER).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExists(
+            f"{out} exists and holds no pages of pairbench, so that it is not replaced. Name "
+            "another folder by --out."
         )
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    weights: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name, content in _files(boards):
         path = fresh / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        weights[name] = len(content)
-    (fresh / MARK).write_text("This folder was made by `pairbench site build`.\n")
-    pages = tuple(sorted(name for name in weights if name.endswith(".html")))
-    loads = {page: _load(page, weights, (fresh / page).read_text()) for page in pages}
+        sizes[name] = len(content)
+    (fresh / MARKER).write_text("This folder was made by `pairbench site build`.\n")
+    pages = tuple(sorted(name for name in sizes if name.endswith(".html")))
+    loads = {page: _loaded_bytes(page, sizes, (fresh / page).read_text()) for page in pages}
     if out.exists():
         shutil.rmtree(out)
     fresh.rename(out)
     heaviest = max(pages, key=lambda page: loads[page])
-    return Built(out, pages, len(weights) + 1, sum(weights.values()), heaviest, loads[heaviest])
+    return SiteSummary(
+        folder=out,
+        pages=pages,
+        files=len(sizes) + 1,
+        bytes=sum(sizes.values()),
+        heaviest=heaviest,
+        heaviest_bytes=loads[heaviest],
+    )
 
 
 def serve_site(folder: Path, port: int = 8000) -> "ThreadingHTTPServer":
-    """A server of a folder of pages, for this machine only; call ``serve_forever`` on it.
+    """Create a server of a folder of pages for this machine; call ``serve_forever`` on it.
 
     Args:
-        folder: that :func:`build_site` made.
-        port: where to listen; 0 for any that is free, which ``server_port`` tells.
+        folder: folder that :func:`build_site` wrote.
+        port: port to listen on; 0 picks a free one, see the server's ``server_port``.
 
     Raises:
         InvalidParameter: If the folder holds no pages.
     """
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-    if not (folder / MARK).is_file():
+    if not (folder / MARKER).is_file():
         raise InvalidParameter(
-            f"{folder} holds no pages. Make them first: pairbench site build --out {folder}"
+            f"{folder} holds no pages. Build them first: pairbench site build --out {folder}"
         )
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Keep silent: the terminal belongs to the command."""
+            """Log nothing, because the command prints to the terminal."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(folder)))
 
 
 def _files(boards: Sequence[BoardPage]) -> Iterator[tuple[str, bytes]]:
-    """The name and the content of each file but the mark."""
+    """Yield path and content of each file of the site but the marker."""
     for file in resources.files("pairbench.site").joinpath("static").iterdir():
         yield f"static/{file.name}", file.read_bytes()
     render = _renderer(boards)
     yield "index.html", render("overview.html", "")
-    for shown in boards:
-        name = shown.board.name
-        data = shown.table.reference and charts.chart_data(
-            shown.board, shown.table.closed, shown.table.reference
-        )
-        yield f"boards/{name}.html", render("board.html", "../", shown=shown, data=data)
-        yield f"boards/{name}.compare.html", render("compare.html", "../", shown=shown)
-        for entry in shown.entries:
-            table, stem = rows([entry]), f"cells/{name}/{entry.design.slug}"
-            yield f"{stem}.json", to_json(table)
-            yield f"{stem}.parquet", to_parquet(table)
-            yield f"{stem}.js", gaps_script(entry)
-    for slug, on in _by_design(boards).items():
-        yield f"designs/{slug}.html", _design_page(render, slug, on)
-    for spec, places in _by_environment(boards).items():
-        yield (
-            f"environments/{environment_slug(spec)}.html",
-            _environment_page(render, spec, places),
-        )
+    for page in boards:
+        yield from _board_files(render, page)
+    for slug, standings_by_board in _by_design(boards).items():
+        yield f"designs/{slug}.html", _design_page(render, slug, standings_by_board)
+    for spec, positions in _by_environment(boards).items():
+        html = _environment_page(render, spec, positions)
+        yield f"environments/{environment_slug(spec)}.html", html
+
+
+def _board_files(render: Callable[..., bytes], page: BoardPage) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of a board's pages, and of the gaps of its entries."""
+    name = page.board.name
+    data = page.table.reference and charts.chart_data(
+        page.board, page.table.closed, page.table.reference
+    )
+    yield f"boards/{name}.html", render("board.html", "../", page=page, data=data)
+    yield f"boards/{name}.compare.html", render("compare.html", "../", page=page)
+    for entry in page.entries:
+        table, stem = rows([entry]), f"cells/{name}/{entry.design.slug}"
+        yield f"{stem}.json", to_json(table)
+        yield f"{stem}.parquet", to_parquet(table)
+        yield f"{stem}.js", gaps_script(entry)
 
 
 def _design_page(
     render: Callable[..., bytes], slug: str, on: Sequence[tuple[BoardPage, Standing]]
 ) -> bytes:
+    """Render the page of a design.
+
+    Args:
+        render: see :func:`_renderer`.
+        slug: the design's name in addresses.
+        on: the boards that it is on, with its standings.
+    """
     newest = max((standing.entry for _, standing in on), key=lambda entry: entry.date)
     data = {
-        shown.board.name: charts.chart_data(
-            shown.board, _beside_reference(shown, standing), shown.table.reference
+        page.board.name: charts.chart_data(
+            page.board, _with_reference(page, standing), page.table.reference
         )
-        for shown, standing in on
-        if shown.table.reference is not None
+        for page, standing in on
+        if page.table.reference is not None
     }
     return render(
         "design.html",
@@ -263,130 +278,162 @@ def _design_page(
         slug=slug,
         on=on,
         entry=newest,
-        text=_own_text(newest),
+        documentation=_documentation(newest),
+        version=__version__,
         parameters=_design_parameters(newest),
         data=data,
     )
 
 
 def _environment_page(
-    render: Callable[..., bytes], spec: str, places: Sequence[tuple[BoardPage, int]]
+    render: Callable[..., bytes], spec: str, positions: Sequence[tuple[BoardPage, int]]
 ) -> bytes:
-    told, picture, missing, parameters = "", None, None, []
+    """Render the page of an environment.
+
+    Args:
+        render: see :func:`_renderer`.
+        spec: spec of the environment.
+        positions: the boards that it is on, with its index there.
+    """
+    description, picture, missing, parameters = "", None, None, []
     try:
         environment = make_env(spec)
-        told = notes(type(environment).__doc__).text
+        description = parse_docstring(type(environment).__doc__).text
         parameters = _environment_parameters(spec, environment)
         picture, missing = _picture(environment)
-    except PairbenchError as error:
-        missing = str(error)
-    ordered = [
-        (shown, k, sorted(shown.table.closed, key=lambda s: s.environments[k].gaps[-1].value))
-        for shown, k in places
+    except PairbenchError:  # its message may name a file of this machine
+        missing = _NOT_CREATED
+    by_gap = [
+        (page, k, sorted(page.table.closed, key=lambda s: s.environments[k].gaps[-1].value))
+        for page, k in positions
     ]
     data = {
-        shown.board.name: charts.chart_data(shown.board, rows, shown.table.reference, [k])
-        for shown, k, rows in ordered
-        if shown.table.reference is not None
+        page.board.name: charts.chart_data(page.board, closed, page.table.reference, [k])
+        for page, k, closed in by_gap
+        if page.table.reference is not None
     }
     return render(
         "environment.html",
         "../",
         spec=spec,
-        told=told,
+        description=description,
         parameters=parameters,
         picture=picture,
         missing=missing,
-        places=ordered,
+        boards_with_rows=by_gap,
         data=data,
     )
 
 
 def _picture(environment: Environment) -> tuple[Markup | None, str | None]:
-    """The picture of an environment's pool, or why there is none."""
-    if environment.written_by_models:  # it takes minutes, and models that may not be here
+    """Draw an environment's pool, or return the reason why it cannot be drawn."""
+    if environment.uses_language_models:  # it takes minutes, and models that may be missing
         return (
             None,
             "A language model writes the completions of this pool; they are not drawn here.",
         )
     try:
         return charts.pool_svg(environment.world(0).pool), None
-    except (MissingData, InvalidParameter) as error:
-        return None, f"The pool cannot be drawn here: {error}"
+    except MissingData as error:
+        return None, f"The data of this pool was missing when the page was built. {error.remedy}"
+    except InvalidParameter:
+        return None, _NOT_CREATED
 
 
-def _beside_reference(shown: BoardPage, standing: Standing) -> list[Standing]:
-    reference = shown.table.reference
-    beside = None if reference is None else shown.place(reference.design.slug)
-    return [standing] if beside is None or beside is standing else [standing, beside]
+def _with_reference(page: BoardPage, standing: Standing) -> list[Standing]:
+    """Return a standing, followed by the reference's unless they are the same."""
+    entry = page.table.reference
+    reference = None if entry is None else page.find_standing(entry.design.slug)
+    return [standing] if reference is None or reference is standing else [standing, reference]
 
 
-def _own_text(entry: BoardEntry) -> Markup | None:
-    """What a built-in design says of itself, where the entry was made by that very file."""
+def _documentation(entry: BoardEntry) -> Markup | None:
+    """Return a built-in design's docstring if the entry is of the same design, else None.
+
+    The source tells within a protocol. For an entry of an earlier one, name and parameters have to
+    do, and the page says that the text is of this version.
+    """
     name = entry.design.name
-    if name not in design_names() or design_spec(name).source != entry.design.source:
+    if name not in design_names():
         return None
-    return words.prose(describe_design(name)["text"])
+    spec = design_spec(name)
+    if entry.other_version is None:
+        same = spec.source == entry.design.source
+    else:
+        same = spec.params.keys() == entry.design.params.keys()
+    return text.prose(describe_design(name)["text"]) if same else None
 
 
 def _design_parameters(entry: BoardEntry) -> list[Parameter]:
-    given = entry.design.label.partition("(")[2]
+    """List a design's parameters; those that its label names differ from the default."""
+    arguments = entry.design.label.partition("(")[2]
     return [
-        Parameter(name, value, re.search(rf"(?:^|, ){re.escape(name)}=", given) is not None)
+        Parameter(name, value, re.search(rf"(?:^|, ){re.escape(name)}=", arguments) is not None)
         for name, value in entry.design.params.items()
     ]
 
 
 def _environment_parameters(spec: str, environment: Environment) -> list[Parameter]:
-    about: dict[str, str] = parameter_notes(type(environment))
+    """List an environment's parameters with the descriptions in its docstrings."""
+    about: dict[str, str] = parameter_docs(type(environment))
     for base in reversed(type(environment).__mro__):
-        for names, text in _ARGUMENT.findall(notes(vars(base).get("__doc__")).text):
-            about |= dict.fromkeys(re.findall(r"\w+", names), text)
-    preset = describe_env(parsed(spec)[0]).get("differs", {})
-    found = []
+        for names, description in _ARGUMENT.findall(
+            parse_docstring(vars(base).get("__doc__")).text
+        ):
+            about |= dict.fromkeys(re.findall(r"\w+", names), description)
+    preset = describe_env(parse_spec(spec)[0]).get("differs", {})
+    parameters = []
     for field in fields(environment):
-        value, said = getattr(environment, field.name), about.get(field.name)
+        value, note = getattr(environment, field.name), about.get(field.name)
         changed = field.name in preset or value != field.default
-        found.append(Parameter(field.name, value, changed, words.prose(said) if said else None))
-    return found
+        html = text.prose(note) if note else None
+        parameters.append(Parameter(field.name, value, changed, html))
+    return parameters
 
 
 def _by_design(boards: Sequence[BoardPage]) -> dict[str, list[tuple[BoardPage, Standing]]]:
-    """The boards that each design is on, by slug."""
-    found: dict[str, list[tuple[BoardPage, Standing]]] = {}
-    for shown in boards:
-        for standing in (*shown.table.closed, *shown.table.open):
-            found.setdefault(standing.entry.design.slug, []).append((shown, standing))
-    return dict(sorted(found.items()))
+    """Collect, by slug, the boards that each design is on, with its standings."""
+    by_slug: dict[str, list[tuple[BoardPage, Standing]]] = {}
+    for page in boards:
+        for standing in (*page.table.closed, *page.table.open):
+            by_slug.setdefault(standing.entry.design.slug, []).append((page, standing))
+    return dict(sorted(by_slug.items()))
 
 
 def _by_environment(boards: Sequence[BoardPage]) -> dict[str, list[tuple[BoardPage, int]]]:
-    """The boards that each environment is on, and its place there, by its spec."""
-    found: dict[str, list[tuple[BoardPage, int]]] = {}
-    for shown in boards:
-        for k, environment in enumerate(shown.board.environments):
-            found.setdefault(environment.spec, []).append((shown, k))
-    return found
+    """Collect, by spec, the boards that each environment is on, with its index there."""
+    by_spec: dict[str, list[tuple[BoardPage, int]]] = {}
+    for page in boards:
+        for k, environment in enumerate(page.board.environments):
+            by_spec.setdefault(environment.spec, []).append((page, k))
+    return by_spec
 
 
 def environment_slug(spec: str) -> str:
-    """An environment's name in addresses: ``"powerlaw-v1-annotator-crowd-votes-3"``."""
-    return re.sub(r"[^a-z0-9]+", "-", words.short(spec).lower().replace(".", "p")).strip("-")
+    """Return an environment's name in addresses: ``"powerlaw-v1-annotator-crowd-votes-3"``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.shorten(spec).lower().replace(".", "p")).strip("-")
 
 
-def _load(page: str, weights: Mapping[str, int], text: str) -> int:
-    """What a page weighs with all that it loads, bytes."""
-    own = weights[page] + sum(
-        weights[name.removeprefix("../")] for name in sorted(set(_LOADED.findall(text)))
-    )
-    # The compare page loads the gaps of the two designs that are chosen.
+def _loaded_bytes(page: str, sizes: Mapping[str, int], html: str) -> int:
+    """Return the size of a page with all files that it loads, bytes.
+
+    Args:
+        page: path of the page.
+        sizes: size of each file of the site.
+        html: content of the page.
+    """
+    static = {name.removeprefix("../") for name in _STATIC_LINK.findall(html)}
+    total = sizes[page] + sum(sizes[name] for name in static)
+    if not page.endswith(".compare.html"):
+        return total
+    # The compare page loads the gaps of two designs: count the largest two.
     folder = f"cells/{page.removeprefix('boards/').removesuffix('.compare.html')}/"
-    gaps = [w for name, w in weights.items() if name.startswith(folder) and name.endswith(".js")]
-    return own + sum(sorted(gaps)[-2:]) if page.endswith(".compare.html") else own
+    gaps = [n for name, n in sizes.items() if name.startswith(folder) and name.endswith(".js")]
+    return total + sum(sorted(gaps)[-2:])
 
 
 def _renderer(boards: Sequence[BoardPage]) -> Callable[..., bytes]:
-    """``render(template, root, **values)``, ``root`` being the way to the site's first page."""
+    """Return ``render(template, root, **values)``; ``root`` is the relative path to the index."""
     environment = _templates()
     environment.globals |= {
         "boards": boards,
@@ -394,8 +441,8 @@ def _renderer(boards: Sequence[BoardPage]) -> Callable[..., bytes]:
         "environments": _by_environment(boards),
         "families": FAMILIES,
         "levels": LEVELS,
-        "environment_names": lambda board: words.told_apart([e.spec for e in board.environments]),
-        "student_table": _student,
+        "environment_names": lambda board: text.shorten_all([e.spec for e in board.environments]),
+        "student_quantiles": _student_quantiles,
         "profile_rows": charts.profile_rows,
         "savings_svg": charts.savings_svg,
     }
@@ -406,13 +453,14 @@ def _renderer(boards: Sequence[BoardPage]) -> Callable[..., bytes]:
     return render
 
 
-def _student(entry: BoardEntry) -> dict[str, float]:
-    """Student's t for the intervals of as many seeds as an entry has in its environments."""
+def _student_quantiles(entry: BoardEntry) -> dict[str, float]:
+    """Return quantiles of Student's t for intervals, by the numbers of seeds of an entry."""
     sizes = sorted({len(curve.seeds) for curve in entry.curves} - {1})
     return {str(n): float(stdtrit(n - 1, (1 + LEVEL) / 2)) for n in sizes}
 
 
 def _templates() -> "jinja2.Environment":
+    """Load the templates, with the filters that they use."""
     try:
         import jinja2
     except ImportError as error:
@@ -427,21 +475,21 @@ def _templates() -> "jinja2.Environment":
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "island": words.island,
-        "places": words.place_text,
-        "gap": words.gap_text,
-        "interval": words.interval_text,
-        "seconds": words.seconds_text,
-        "bytes": words.bytes_text,
-        "much": much,
-        "saved": words.savings_value,
-        "saved_range": words.savings_range,
-        "short": words.short,
-        "verdict": words.verdict,
-        "warmth": words.warmth,
-        "web": words.web_link,
-        "prose": words.prose,
-        "geomean": words.geometric_mean,
+        "script_json": text.script_json,
+        "places": text.rank_text,
+        "gap": text.gap_text,
+        "interval": text.interval_text,
+        "seconds": text.seconds_text,
+        "bytes": text.bytes_text,
+        "quantity_noun": quantity_noun,
+        "saved": text.savings_value,
+        "saved_range": text.savings_range,
+        "shorten": text.shorten,
+        "verdict": text.verdict,
+        "heatmap_level": text.heatmap_level,
+        "web_link": text.web_link,
+        "prose": text.prose,
+        "geomean": text.geometric_mean,
         "slug": environment_slug,
     }
     return environment

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairbench.boards import Board, load_board
+from pairbench.boards.board import Board, load_board
+from pairbench.boards.entry import read_entry
+from pairbench.design.registry import design_details, design_spec
 from pairbench.errors import (
     InvalidParameter,
     InvalidSubmission,
@@ -20,10 +22,10 @@ from pairbench.errors import (
     PairbenchError,
     UnknownBoard,
 )
-from pairbench.plugins import is_file, modules
-from pairbench.registry import Spec, design_details, design_spec, parsed
+from pairbench.spec.loading import is_file, iter_modules
+from pairbench.spec.record import Spec
+from pairbench.spec.text import parse_spec
 from pairbench.submission.bundle import Bundle, BundledCell, unpacked
-from pairbench.submission.entry import read_entry
 from pairbench.submission.sandbox import Foreign
 from pairbench.submission.submit import BoardCell, board_cells, entry_of, slug
 
@@ -173,10 +175,10 @@ def _board(bundle: Bundle, name: str, root: Path | None) -> Board:
 def _check_design(bundle: Bundle) -> None:
     """Refuse a design that is called what it is not."""
     said = bundle.manifest.design
-    own = {module.name.replace("_", "-") for module in modules("pairbench.designs")}
+    own = {module.name.replace("_", "-") for module in iter_modules("pairbench.designs")}
     what = f"the design {said.name!r}"
     try:
-        _, given = parsed(said.label)
+        _, given = parse_spec(said.label)
     except InvalidParameter as error:
         raise InvalidSubmission(f"{what}: its label is no spec. {error}") from error
     told = ", ".join(f"{key}={value!r}" for key, value in given.items())

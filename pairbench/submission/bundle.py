@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 import rfc8785
 from pydantic import Field, StringConstraints, model_validator
 
+from pairbench.boards.entry import Digest, Manifest, Strict
+from pairbench.boards.strict import parsed_json, validated
+from pairbench.cells.plan import PROTOCOL, stated_protocol, version_for
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.entry import Digest, Manifest, Strict
-from pairbench.submission.strict import parsed_json, validated
+from pairbench.spec.syntax import declared_encoding, syntax_digest
 
 _MOST_JSON = 64_000_000  # three times what the largest board makes of its reference
 _MEMORY = 256_000_000  # what the decompressor may take; xz -9 takes 65 MB
@@ -27,14 +29,14 @@ Figure = Annotated[float, Field(ge=0)]
 
 
 class BundledUsage(Strict):
-    """What something took: see :class:`pairbench.metering.Usage`."""
+    """What something took: see :class:`pairbench._util.metering.Usage`."""
 
     seconds: Figure
     peak_bytes: Count | None
 
 
 class BundledRound(Strict):
-    """A round of an episode, as :meth:`pairbench.harness.play.Episode.results` has it."""
+    """A round of an episode, as :meth:`pairbench.cells.play.Episode.results` has it."""
 
     budget: Annotated[int, Field(ge=1)]
     generated: tuple[Count, ...]
@@ -56,7 +58,7 @@ class BundledCell(Strict):
     """One episode.
 
     Attributes:
-        key: SHA-256 of the cell's identity, see :class:`pairbench.harness.plan.Cell`; what stands
+        key: SHA-256 of the cell's identity, see :class:`pairbench.cells.plan.Cell`; what stands
             in the next four follows from the board, too.
         environment: the environment's label.
         unit: what budgets count.
@@ -104,7 +106,13 @@ class Bundle(Strict):
         if len(set(keys)) < len(keys):
             raise ValueError("cells: a cell stands twice")
         if self.source is not None:
-            found = hashlib.sha256(self.source.encode()).hexdigest()
+            content = self.source.encode()
+            try:
+                if (encoding := declared_encoding(content)) != "utf-8":
+                    raise ValueError(f"it declares {encoding}, where bundles are UTF-8")
+                found = syntax_digest(content)
+            except ValueError as error:
+                raise ValueError(f"source: {error}") from None
             if found != self.manifest.design.source:
                 raise ValueError("source: its digest is not the one in the manifest")
         return self
@@ -118,6 +126,7 @@ class Packed:
     digest: str
 
 
+# Why: docs/decisions/037-a-bundle-is-one-compressed-json-text.md
 def packed(bundle: Bundle) -> Packed:
     """The bundle's file; the same bytes for the same bundle."""
     content = rfc8785.dumps(bundle.model_dump(mode="json"))
@@ -137,13 +146,25 @@ def unpacked(data: bytes, name: str) -> tuple[Bundle, str]:
             :func:`packed` writes it.
     """
     content = _decompressed(data, name)
-    bundle = validated(Bundle, parsed_json(content, name), name)
+    said = parsed_json(content, name)
+    _check_protocol(said, name)
+    bundle = validated(Bundle, said, name)
     # One bundle, one text: what is not read could otherwise stand between what is.
     if rfc8785.dumps(bundle.model_dump(mode="json")) != content:
         raise InvalidSubmission(
             f"{name} is not in canonical JSON, as `pairbench submit` writes it."
         )
     return bundle, hashlib.sha256(content).hexdigest()
+
+
+def _check_protocol(content: Any, name: str) -> None:
+    """Refuse a bundle whose cells mean something else than they do here."""
+    protocol = stated_protocol(content.get("manifest")) if isinstance(content, dict) else None
+    if protocol is not None and protocol != PROTOCOL:
+        raise InvalidSubmission(
+            f"{name} was made under protocol {protocol}, where {PROTOCOL} is known: verify it with "
+            f"{version_for(protocol)}"
+        )
 
 
 def _decompressed(data: bytes, name: str) -> bytes:

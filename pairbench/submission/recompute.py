@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from pairbench.cells.plan import Cell
+from pairbench.cells.play import replay
 from pairbench.errors import MissingData
-from pairbench.harness.plan import Cell
-from pairbench.harness.play import replay
-from pairbench.registry import environment_from
 from pairbench.submission.bundle import BundledCell, BundledRound
-from pairbench.world import World, drawn_world
+from pairbench.worlds.environment import draw_world
+from pairbench.worlds.registry import environment_from
+from pairbench.worlds.world import World
 
 EXACT, TRAINED, SAMPLED = 1e-9, 1e-3, 0.05
 
@@ -76,7 +77,7 @@ def recomputed(cell: Cell, claimed: BundledCell) -> Difference | None:
     except Exception as error:  # pairs that cannot be, or parameters that nobody had thought of
         told = f"not to be played: {type(error).__name__}: {error}"
         return Difference(*where, 0, "the episode", "played", told)
-    tolerance = _tolerance(drawn_world(environment, cell.seed), episode["start"])
+    tolerance = _tolerance(draw_world(environment, cell.seed), episode["start"])
     if unlike := _unlike(claimed.start, episode["start"], tolerance, "score"):
         return Difference(*where, 0, *unlike)
     for number, (said, found) in enumerate(

@@ -26,15 +26,16 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 from threadpoolctl import threadpool_limits
 
-from pairbench.design import Design
-from pairbench.env import PairEnv
+from pairbench.cells.plan import Cell
+from pairbench.cells.play import RoundSelection, play_rounds
+from pairbench.design.design import Design
+from pairbench.design.registry import design_from
 from pairbench.errors import NoSandbox, PairbenchError
-from pairbench.harness.plan import Cell
-from pairbench.harness.play import Choice, choices
-from pairbench.registry import design_from, environment_from
 from pairbench.submission.bundle import BundledCell
 from pairbench.submission.recompute import Difference, first_unlike, pair_rows
 from pairbench.submission.sandbox import Foreign, Limits, confined
+from pairbench.worlds.pair_env import PairEnv
+from pairbench.worlds.registry import environment_from
 
 Array = NDArray[np.float64]
 
@@ -194,21 +195,21 @@ def _environment(cell: Cell) -> PairEnv:
     return PairEnv(environment_from(cell.environment), cell.budgets, cell.horizon)
 
 
-def _chosen(cell: Cell, env: PairEnv, agent: Design) -> tuple[list[Choice], float]:
+def _chosen(cell: Cell, env: PairEnv, agent: Design) -> tuple[list[RoundSelection], float]:
     """What a design chooses in a cell, and its gap at the board's last budget, reward units.
 
     No design sees a policy, so that only the one that is looked at is trained.
     """
     chosen, gaps = [], {}
     with threadpool_limits(limits=1):
-        for choice in choices(env, agent, cell.seed, cell.design.label):
+        for choice in play_rounds(env, agent, cell.seed, cell.design.label):
             chosen.append(choice)
             if choice.budget == last_budget(cell):
                 gaps[choice.budget] = env.gap
     return chosen, gaps[last_budget(cell)]
 
 
-def _unlike(claimed: BundledCell, chosen: Sequence[Choice]) -> Difference | None:
+def _unlike(claimed: BundledCell, chosen: Sequence[RoundSelection]) -> Difference | None:
     """The first choice that was not the claimed one."""
     for number, (said, found) in enumerate(zip(claimed.rounds, chosen, strict=True), start=1):
         for name, one, other in (

@@ -47,11 +47,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import pairbench
-from pairbench.design import Design, View
+from pairbench import _version
+from pairbench.design.design import Design
 from pairbench.errors import DesignFailed, NoSandbox
-from pairbench.pool import Pairs, Pool
-from pairbench.submission.inmate import ANSWER, FAILURE, HEADER, MOST_WRITTEN, READY
+from pairbench.pool.pool import Pairs, Pool
+from pairbench.submission.sandbox_child import ANSWER, FAILURE, HEADER, MOST_WRITTEN, READY
+from pairbench.view.view import View
 
 _START = 60.0  # seconds for Python and the packages to load
 _MOST_ANSWER = 64_000_000  # bytes: more pairs than a budget has ever bought
@@ -95,6 +96,7 @@ class Foreign:
     control: bool = False
 
 
+# Why: docs/decisions/040-bubblewrap-isolates-designs.md
 class Sandbox:
     """An isolated process with a design in it; a context manager, at whose end it is killed."""
 
@@ -306,7 +308,7 @@ def _command() -> list[str]:
             "designs are run in isolation by bubblewrap, which is not there: "
             "`apt install bubblewrap`, or verify to --level recomputed."
         )
-    root = Path(pairbench.__file__).parent
+    root = Path(_version.__file__).parent
     packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     designs = importlib.import_module("pairbench.designs").__path__
     seen = dict.fromkeys([sys.base_prefix, sys.prefix, *packages, str(root), *designs])
@@ -330,6 +332,6 @@ def _command() -> list[str]:
     # pairbench is found where this process has it, whether it is installed or not.
     start = (
         f"import sys; sys.path[:0] = {[str(root.parent)]!r}; sys.path += {packages!r}; "
-        "from pairbench.submission.inmate import main; main()"
+        "from pairbench.submission.sandbox_child import main; main()"
     )
     return [bwrap, *place, "--", sys.executable, "-I", "-B", "-c", start]

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from pairbench.boards import Board
+from pairbench.boards.board import Board
+from pairbench.boards.entry import BoardEntry, rounded
+from pairbench.boards.strict import validated
+from pairbench.cells.plan import PROTOCOL, Cell
+from pairbench.cells.store import CellRecord, Store
+from pairbench.design.registry import design_details, design_spec
 from pairbench.errors import InvalidCell, InvalidSubmission
-from pairbench.harness.plan import Cell
-from pairbench.harness.store import Record, Store
-from pairbench.plugins import location, modules
-from pairbench.registry import Spec, design_details, design_spec, parsed
+from pairbench.spec.loading import iter_modules, location
+from pairbench.spec.record import Spec
+from pairbench.spec.text import parse_spec
 from pairbench.submission.bundle import Bundle, BundledCell, Packed, packed
-from pairbench.submission.entry import BoardEntry, rounded
-from pairbench.submission.strict import validated
+from pairbench.view.budget import budget_unit
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,14 @@ def board_cells(
         InvalidParameter: If the board does not leave the changes open.
         MissingData: If an environment lacks its data.
     """
-    worlds, _ = board.run_spec(testing=testing, changes=changes).worlds()
+    worlds, _ = board.run_spec(testing=testing, changes=changes).resolve_environments()
     reference = design.identity() == design_spec(board.reference).identity()
     return [
         BoardCell(
             group.cell(design, seed, reference=reference),
             group.environment.label,
-            str(group.environment.params.get("unit", "labels")),
-            group.marks[-1],
+            budget_unit(group.environment.params),
+            group.budgets[-1],
         )
         for group in worlds
         for seed in group.seeds
@@ -123,9 +126,10 @@ def make_submission(
     planned = board_cells(board, spec, changes)
     records = _records(board, run_folder, design, planned, changes)
     made = _made(records)
-    details = design_details(parsed(design)[0])
+    details = design_details(parse_spec(design)[0])
     host = made["host"]
     manifest = {
+        "protocol": PROTOCOL,
         "board": board.name,
         "board_digest": board.digest,
         "division": "open" if changes else "closed",
@@ -156,7 +160,7 @@ def make_submission(
     return Submission(bundle, found, entry_of(bundle, found.digest), _remarks(manifest))
 
 
-def bundled(planned: BoardCell, record: Record) -> dict[str, Any]:
+def bundled(planned: BoardCell, record: CellRecord) -> dict[str, Any]:
     """A cell's record as bundles have it, as JSON; see :class:`BundledCell`."""
     return {
         "key": planned.cell.key,
@@ -247,9 +251,9 @@ def _curve(label: str, cells: Sequence[BundledCell]) -> dict[str, Any]:
 
 def _source(design: str, spec: Spec) -> str | None:
     """The text of a design's file; None where it ships with pairbench."""
-    place = location(parsed(design)[0])
+    place = location(parse_spec(design)[0])
     if place is None:
-        own = {module.name.replace("_", "-") for module in modules("pairbench.designs")}
+        own = {module.name.replace("_", "-") for module in iter_modules("pairbench.designs")}
         if spec.name not in own:
             raise InvalidSubmission(
                 f"design {spec.name!r} is neither pairbench's own nor a file. Put it into a file, "
@@ -269,7 +273,7 @@ def _records(
     design: str,
     planned: Sequence[BoardCell],
     changes: Mapping[str, Any],
-) -> list[Record]:
+) -> list[CellRecord]:
     """The record of each cell, or all that is wrong at once, and what to do about it."""
     store = Store(run_folder / "cells")
     if not store.folder.is_dir():
@@ -277,7 +281,7 @@ def _records(
             f"{run_folder} is no run folder. `{_command(board, design, changes, run_folder)}` "
             "makes one."
         )
-    found: list[Record] = []
+    found: list[CellRecord] = []
     faults: Counter[str] = Counter()
     for one in planned:
         try:
@@ -330,7 +334,7 @@ def _command(board: Board, design: str, changes: Mapping[str, Any], folder: Path
     return f"pairbench run {board.name} --design {design!r}{told} --out {folder}"
 
 
-def _made(records: Sequence[Record]) -> dict[str, Any]:
+def _made(records: Sequence[CellRecord]) -> dict[str, Any]:
     """Where the records come from: one answer, or none where they do not agree."""
     first = records[0]["made"]
     versions = {name: first["versions"][name] for name in sorted(first["versions"])}

@@ -22,14 +22,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pairbench.boards import board_folder
+from pairbench._version import __version__
+from pairbench.boards.board import board_folder
+from pairbench.boards.entry import Verification, read_entry
+from pairbench.cells.executors import limit_child_threads
+from pairbench.cells.plan import PROTOCOL, Cell
+from pairbench.design.registry import design_spec
 from pairbench.errors import InvalidParameter, RunError
-from pairbench.harness.executors import one_thread
-from pairbench.harness.plan import Cell
-from pairbench.registry import Spec, design_spec
+from pairbench.spec.record import Spec
 from pairbench.submission.admission import Admitted
 from pairbench.submission.bundle import BundledCell
-from pairbench.submission.entry import Verification, read_entry
 from pairbench.submission.recompute import Difference, recomputed
 from pairbench.submission.reproduce import (
     Range,
@@ -100,14 +102,12 @@ class Verdict:
         Args:
             date: of the verification; today if None.
         """
-        import pairbench
-
         if self.level == "claimed":
             return None
         return Verification(
             level=self.level,
             date=date or datetime.datetime.now(datetime.UTC).date(),
-            pairbench=pairbench.__version__,
+            pairbench=__version__,
             cells=self.recomputed,
             fresh=self.fresh if self.level == "reproduced" else (),
             secret=self.secret if self.level == "reproduced" else None,
@@ -435,12 +435,14 @@ def _entered(one: Admitted, reference: Spec) -> dict[str, list[float]] | None:
         return None
     entry = read_entry(file.read_bytes(), file.name)
     said, curves = entry.design, {curve.environment: curve for curve in entry.curves}
-    if (entry.board_digest, said.name, said.params, said.source) != (
+    if (entry.board_digest, said.name, said.params) != (
         one.board.digest,
         reference.name,
         reference.params,
-        reference.source,
     ):
+        return None
+    # Sources of two protocols are digests of two things; what the reference computes is the same.
+    if entry.protocol == PROTOCOL and said.source != reference.source:
         return None
     found: dict[str, list[float]] = {}
     for asked in one.planned:
@@ -458,7 +460,7 @@ def _processes(jobs: int) -> Iterator[ProcessPoolExecutor | None]:
     if jobs < 2:
         yield None
         return
-    with one_thread():
+    with limit_child_threads():
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
         try:
             yield pool

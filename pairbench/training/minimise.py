@@ -1,4 +1,4 @@
-"""Smooth losses to their optimum or a clear error, for every trainer of the log-linear policy."""
+"""Minimisation of smooth losses to a guaranteed gradient norm, for log-linear policies."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -14,46 +14,47 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 TOLERANCE = 1e-8
-"""The gradient's Euclidean norm at which a fit is done, per label."""
+"""The Euclidean norm of the gradient per label at which a fit has converged."""
 
 _NEWTON_MAX_DIM, _NEWTON_MAX_LABELS = 512, 100_000
+_NEWTON_MAX_STEPS = 200
 
 
 class Objective(Protocol):
-    """A twice differentiable loss of θ, summed over labels."""
+    """A twice differentiable loss, a function of θ, summed over labels."""
 
     @property
     def n_labels(self) -> int:
-        """How many labels it sums over."""
+        """Number of labels in the sum."""
 
     @property
     def convex(self) -> bool:
-        """Whether it is known to be convex."""
+        """Whether the loss is known to be convex."""
 
     def loss(self, theta: Array) -> float:
-        """The loss at θ, ``(dim,)``."""
+        """Compute the loss at θ, ``(dim,)``."""
 
     def gradient(self, theta: Array) -> Array:
-        """Its gradient, ``(dim,)``."""
+        """Compute the gradient at θ, ``(dim,)``."""
 
     def hessian(self, theta: Array) -> Array:
-        """Its second derivatives, ``(dim, dim)``."""
+        """Compute the Hessian at θ, ``(dim, dim)``."""
 
     def torch_loss(self) -> "Callable[[torch.Tensor], torch.Tensor]":
-        """The loss per label, as a function that torch can differentiate."""
+        """Return the loss per label as a function of θ that torch can differentiate."""
 
 
-def minimise(objective: Objective, start: Array, what: str, advice: str) -> Array:
-    """The minimum of a loss that lies downhill of the start.
+def minimise(objective: Objective, start: Array, name: str, advice: str) -> Array:
+    """Find the minimum of a loss that lies downhill of the start.
 
-    Damped Newton; beyond dim 512 or 10⁵ labels, where its Hessian costs too much, L-BFGS in torch,
-    which may take a saddle for a minimum where the loss is not convex.
+    Damped Newton; beyond dim 512 or 10⁵ labels, where the Hessian is too expensive, L-BFGS in
+    torch, which can end at a saddle point where the loss is not convex.
 
     Args:
         objective: the loss.
-        start: the θ to begin with, ``(dim,)``.
-        what: whose fit it is, for the message.
-        advice: what to do if it fails, for the message.
+        start: the initial θ, ``(dim,)``.
+        name: the name of the fit, for the message.
+        advice: what to change if the fit fails, for the message.
 
     Returns:
         θ, ``(dim,)``, with a gradient norm below 10⁻⁸ per label.
@@ -66,35 +67,36 @@ def minimise(objective: Objective, start: Array, what: str, advice: str) -> Arra
     else:
         theta = newton(objective, start)
         if not objective.convex:
-            theta = _off_saddles(objective, theta)
-            if not _slope(objective, theta) <= TOLERANCE:
-                # Steps zigzag across a bend so sharp that the curvature beside it does not show it.
+            theta = _leave_saddles(objective, theta)
+            if not _gradient_norm(objective, theta) <= TOLERANCE:
+                # Newton steps can zigzag across a valley so narrow that the Hessian beside it does
+                # not show its curvature.
                 theta = newton(objective, lbfgs(objective, theta))
-    if not (slope := _slope(objective, theta)) <= TOLERANCE:
+    if not (norm := _gradient_norm(objective, theta)) <= TOLERANCE:
         raise TrainingFailed(
-            f"the {what} fit stopped at a gradient norm of {slope:.1e} per label, where "
-            f"{TOLERANCE:.0e} is asked. {advice}"
+            f"the {name} fit stopped at a gradient norm of {norm:.1e} per label, where "
+            f"{TOLERANCE:.0e} is required. {advice}"
         )
     return theta
 
 
 def newton(objective: Objective, start: Array) -> Array:
-    """Damped Newton: a point without gradient downhill of the start, as near as rounding allows."""
+    """Find a stationary point downhill of the start by damped Newton, as far as rounding allows."""
     theta, n = start, objective.n_labels
     loss = objective.loss(theta)
-    for _ in range(200):
+    for _ in range(_NEWTON_MAX_STEPS):
         gradient = objective.gradient(theta)
-        # A tenth of the tolerance: the last step costs little and leaves room for rounding.
+        # Stopping at a tenth of the tolerance costs little and leaves room for rounding.
         if np.linalg.norm(gradient) <= TOLERANCE / 10 * n:
             break
         try:
             step = _newton_step(objective, theta, gradient)
-        except np.linalg.LinAlgError:  # the ridge is lost in rounding
+        except np.linalg.LinAlgError:  # rounding has absorbed the ridge
             break
         slope = float(gradient @ step)
         damping = 1.0
-        # Armijo's rule; near the optimum the loss no longer resolves the fall, so steps that
-        # promise less than its rounding are taken whole.
+        # Armijo's rule. Near the optimum rounding hides the decrease of the loss, so a step whose
+        # predicted decrease is below rounding is taken undamped.
         while damping > 1e-10:
             new = theta - damping * step
             new_loss = objective.loss(new)
@@ -106,10 +108,10 @@ def newton(objective: Objective, start: Array) -> Array:
 
 
 def lbfgs(objective: Objective, start: Array) -> Array:
-    """L-BFGS in torch, to the same end."""
+    """Find a stationary point downhill of the start by L-BFGS in torch."""
     import torch
 
-    # Scaled by 1/n, so that the optimiser's tolerance is the one that is promised per label.
+    # The loss per label makes the optimiser's tolerance one per label.
     loss_of = objective.torch_loss()
     theta = torch.tensor(start, requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -132,24 +134,29 @@ def lbfgs(objective: Objective, start: Array) -> Array:
     return np.asarray(theta.detach().numpy(), dtype=np.float64)
 
 
-def _slope(objective: Objective, theta: Array) -> float:
+def _gradient_norm(objective: Objective, theta: Array) -> float:
+    """Compute the Euclidean norm of the gradient per label."""
     return float(np.linalg.norm(objective.gradient(theta))) / objective.n_labels
 
 
 def _newton_step(objective: Objective, theta: Array, gradient: Array) -> Array:
+    """Compute H⁻¹∇, or |H|⁻¹∇ where the loss may not be convex."""
     hessian = objective.hessian(theta)
     if objective.convex:
         return np.asarray(np.linalg.solve(hessian, gradient), dtype=np.float64)
-    # Where the loss bends down, its curvature's absolute value makes a step downhill of it
-    # (Nocedal and Wright 2006, section 3.4).
+    # The absolute values of negative eigenvalues make the step a descent direction (Nocedal and
+    # Wright 2006, section 3.4).
     values, vectors = np.linalg.eigh(hessian)
     curvature = np.maximum(np.abs(values), 1e-12 * np.abs(values).max())
     downhill: Array = vectors @ (vectors.T @ gradient / curvature)
     return downhill
 
 
-def _off_saddles(objective: Objective, theta: Array) -> Array:
-    """From a point without gradient to a minimum: labels that cancel out can make it a saddle."""
+def _leave_saddles(objective: Objective, theta: Array) -> Array:
+    """Descend from a stationary point to a minimum.
+
+    Labels that cancel out can make a stationary point a saddle.
+    """
     for _ in range(len(theta)):
         values, vectors = np.linalg.eigh(objective.hessian(theta))
         if values[0] >= -1e-9 * np.abs(values).max():

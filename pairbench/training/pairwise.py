@@ -1,6 +1,6 @@
-"""What DPO and its relatives share: a loss that is a sum over labelled pairs, and how it is fitted.
+"""Base classes of trainers whose loss is a sum over labelled pairs, such as DPO.
 
-They differ in one function of a pair's logit and its label, and in what they make of the label.
+The trainers differ in one function of a pair's logit and label, and in a transformation of labels.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pairbench.errors import InvalidParameter
 from pairbench.policies.log_linear import LogLinearPolicy
-from pairbench.pool import Pairs, Pool
+from pairbench.pool.pool import Pairs, Pool
 from pairbench.training.minimise import minimise
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LogLinearTrainer(ABC):
-    """A trainer of the log-linear policy that looks at differences of features and labels only.
+    """Base class of log-linear trainers that use feature differences and labels only.
 
     Attributes:
-        ridge: λ > 0; without it, separable labels would send θ to infinity.
+        ridge: λ > 0; without it, θ would diverge on separable labels.
     """
 
     ridge: float = 1.0
@@ -40,14 +40,14 @@ class LogLinearTrainer(ABC):
             )
 
     def fit(self, pool: Pool, beta: float, pairs: Pairs, labels: Array) -> LogLinearPolicy:
-        """The exact optimum; see :class:`pairbench.training.Trainer`."""
+        """Fit the policy to the answered labels; see :class:`pairbench.training.Trainer`."""
         answered = ~np.isnan(labels)
         theta = self.theta(pool.differences(pairs[answered]), labels[answered], beta)
         return LogLinearPolicy(theta, beta)
 
     @abstractmethod
     def theta(self, z: Array, labels: Array, beta: float) -> Array:
-        """θ of the policy, ``(dim,)``; 0 where there are no labels.
+        """Fit θ of the policy, ``(dim,)``; 0 where there are no labels.
 
         Args:
             z: feature differences, ``(n, dim)``.
@@ -63,13 +63,13 @@ class LogLinearTrainer(ABC):
 class PairwiseLoss(ABC):
     """Σ f(x, y) + ½ λ‖θ‖² with x = o + zᵀθ, an :class:`pairbench.training.minimise.Objective`.
 
-    A subclass says what f is, which must be convex in x.
+    A subclass defines f, which must be convex in x.
 
     Attributes:
         z: feature differences, ``(n, dim)``.
         labels: y, ``(n,)``.
         ridge: λ.
-        offset: o, what is known of the logits, ``(n,)`` or one for all.
+        offset: o, a known part of the logits, ``(n,)`` or one number for all.
     """
 
     z: Array
@@ -80,48 +80,48 @@ class PairwiseLoss(ABC):
 
     @abstractmethod
     def values(self, logit: Array) -> Array:
-        """f at each pair's logit, ``(n,)``."""
+        """Compute f at each pair's logit, ``(n,)``."""
 
     @abstractmethod
     def slopes(self, logit: Array) -> Array:
-        """f', ``(n,)``."""
+        """Compute f', ``(n,)``."""
 
     @abstractmethod
     def curvatures(self, logit: Array) -> Array:
-        """f'' ≥ 0, ``(n,)``."""
+        """Compute f'' ≥ 0, ``(n,)``."""
 
     @abstractmethod
     def torch_mean(self, logit: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-        """The mean of f, which torch can differentiate."""
+        """Compute the mean of f in torch."""
 
     @property
     def n_labels(self) -> int:
-        """How many labels it sums over."""
+        """Number of labels in the sum."""
         return len(self.labels)
 
     def logit(self, theta: Array) -> Array:
-        """The logits o + zᵀθ, ``(n,)``."""
+        """Compute the logits o + zᵀθ, ``(n,)``."""
         logit: Array = self.z @ theta + self.offset
         return logit
 
     def loss(self, theta: Array) -> float:
-        """The loss at θ."""
+        """Compute the loss at θ, ``(dim,)``."""
         fit = np.sum(self.values(self.logit(theta)))
         return float(fit + self.ridge / 2 * theta @ theta)
 
     def gradient(self, theta: Array) -> Array:
-        """Its gradient, ``(dim,)``."""
+        """Compute the gradient at θ, ``(dim,)``."""
         gradient: Array = self.z.T @ self.slopes(self.logit(theta)) + self.ridge * theta
         return gradient
 
     def hessian(self, theta: Array) -> Array:
-        """Its second derivatives, ``(dim, dim)``."""
+        """Compute the Hessian at θ, ``(dim, dim)``."""
         curvatures = self.curvatures(self.logit(theta))
         hessian: Array = (self.z * curvatures[:, None]).T @ self.z
         return hessian + self.ridge * np.eye(len(theta))
 
     def torch_loss(self) -> "Callable[[torch.Tensor], torch.Tensor]":
-        """The loss per label, as a function that torch can differentiate."""
+        """Return the loss per label as a function of θ that torch can differentiate."""
         import torch
 
         features, labels = torch.from_numpy(self.z), torch.from_numpy(self.labels)
@@ -134,13 +134,16 @@ class PairwiseLoss(ABC):
         return loss
 
 
-def optimum(loss: PairwiseLoss, what: str, ridge: float) -> Array:
-    """The θ of the least loss, ``(dim,)``; 0 where there are no labels.
+def minimise_pairwise(loss: PairwiseLoss, name: str, ridge: float) -> Array:
+    """Minimise a loss from θ = 0.
 
     Args:
         loss: the loss.
-        what: whose fit it is, for the message.
-        ridge: λ as the user knows it, for the message.
+        name: the name of the fit, for the message.
+        ridge: λ of the trainer, for the message; the loss may be scaled.
+
+    Returns:
+        θ, ``(dim,)``; 0 where there are no labels.
 
     Raises:
         TrainingFailed: If the gradient norm per label stays above 10⁻⁸.
@@ -151,7 +154,7 @@ def optimum(loss: PairwiseLoss, what: str, ridge: float) -> Array:
     return minimise(
         loss,
         start,
-        what,
+        name,
         f"A larger ridge than {ridge:g} or features of a common scale make the problem better "
         "conditioned.",
     )

@@ -1,35 +1,49 @@
-"""How a language model is trained on labels: the same recipe for every trainer."""
+"""Loss, optimiser settings and batch order for training a language model on labels."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.errors import InvalidParameter, did_you_mean
+from pairbench._util.checks import check_at_least, check_one_of, check_positive
+from pairbench.errors import InvalidParameter
 
 LOSSES = ("dpo", "ipo", "cdpo", "rdpo")
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Loss, optimiser, and order of batches.
-
-    AdamW without weight decay, with a learning rate that falls linearly to 0 and clipped gradients;
-    no dropout. The defaults are for models of a hundred thousand weights.
+class LossWeights(NamedTuple):
+    """Per-label weights of the losses of the two possible preferences; they sum to 1.
 
     Attributes:
-        loss: ``"dpo"``; ``"ipo"``, of log ratios per token, as TRL has it; ``"cdpo"`` and
-            ``"rdpo"``, which are told that labels were flipped.
-        flip_rate: ε in [0, ½), for the last two.
-        epochs: how often each label is seen.
-        batch_size: labels.
-        learning_rate: at the first step.
-        max_grad_norm: Euclidean, of a batch's gradient.
-        lora_rank: of adapters of all linear layers, if they are all that is trained; 0 trains all
+        first: weight of the loss of "first preferred", ``(n,)``.
+        second: weight of the loss of "second preferred", ``(n,)``.
+    """
+
+    first: Array
+    second: Array
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Loss, optimiser and order of batches, shared by all trainers of language models.
+
+    AdamW without weight decay, with a learning rate that decays linearly to 0 and clipped
+    gradients; no dropout. The defaults are for models of a hundred thousand weights.
+
+    Attributes:
+        loss: ``"dpo"``; ``"ipo"``, of log ratios per token, as in TRL; ``"cdpo"`` or ``"rdpo"``,
+            which assume that labels were flipped.
+        flip_rate: ε in [0, ½), the probability of a flip, for the last two.
+        epochs: the number of passes over the labels.
+        batch_size: the number of labels of a batch.
+        learning_rate: the learning rate of the first step.
+        max_grad_norm: the Euclidean norm at which the gradient of a batch is clipped.
+        lora_rank: the rank of adapters of all linear layers, which are trained alone; 0 trains all
             weights.
-        seed: of the order of labels and of adapters.
+        seed: the seed of the order of labels and of the adapters.
     """
 
     loss: str = "dpo"
@@ -42,35 +56,28 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            near = did_you_mean(self.loss, LOSSES)
-            raise InvalidParameter(
-                f"the loss of a language model must be one of {', '.join(LOSSES)}, got "
-                f"{self.loss!r}.{near}"
-            )
+        check_one_of(LOSSES, loss=self.loss)
         if not 0 <= self.flip_rate < 0.5:
             raise InvalidParameter(f"flip_rate must be in [0, 0.5), got {self.flip_rate}.")
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InvalidParameter(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        for name in ("learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise InvalidParameter(
-                    f"{name} must be positive and finite, got {getattr(self, name)}."
-                )
-        if self.lora_rank < 0:
-            raise InvalidParameter(f"lora_rank must be 0 or more, got {self.lora_rank}.")
+        check_at_least(1, epochs=self.epochs, batch_size=self.batch_size)
+        check_positive(learning_rate=self.learning_rate, max_grad_norm=self.max_grad_norm)
+        check_at_least(0, lora_rank=self.lora_rank)
 
     def order(self, n: int) -> NDArray[np.int64]:
-        """The labels in the order in which they are seen, ``(epochs · n,)``.
+        """Draw the order of the labels in training: a permutation for each epoch.
 
-        Batches are consecutive stretches of it; the last one may be smaller.
+        Args:
+            n: the number of labels.
+
+        Returns:
+            Indices of labels, ``(epochs · n,)``. Batches are consecutive parts of it; the last one
+            may be smaller.
         """
         rng = np.random.default_rng([self.seed, n])
         return np.concatenate([rng.permutation(n) for _ in range(self.epochs)])
 
-    def weights(self, labels: Array) -> tuple[Array, Array]:
-        """What the loss of a win and that of a defeat count for, each ``(n,)``.
+    def loss_weights(self, labels: Array) -> LossWeights:
+        """Compute the weights of the losses of "first preferred" and "second preferred".
 
         Args:
             labels: ``(n,)`` in [0, 1].
@@ -78,8 +85,8 @@ class Recipe:
         epsilon = self.flip_rate
         flipped = (1 - epsilon) * labels + epsilon * (1 - labels)
         if self.loss == "cdpo":
-            return flipped, 1 - flipped
+            return LossWeights(flipped, 1 - flipped)
         if self.loss == "rdpo":
-            win = (labels - epsilon) / (1 - 2 * epsilon)
-            return win, 1 - win
-        return labels, 1 - labels
+            first = (labels - epsilon) / (1 - 2 * epsilon)
+            return LossWeights(first, 1 - first)
+        return LossWeights(labels, 1 - labels)

@@ -1,18 +1,19 @@
-"""DPO where a tie is an answer of its own: the models of Rao and Kupper, and of Davidson.
+"""DPO with ties as a third outcome: the models of Rao and Kupper, and of Davidson.
 
-With x the reward difference of a pair, both give the answers "first", "tie" and "second"
-probabilities that depend on x and a fixed ν, and the policy is the maximum of the penalised
-likelihood. A label of exactly ½ is a tie; a label y in between says that the first wins with
-probability y and the second with 1 − y.
+With x the reward difference of a pair, both models give the outcomes "first", "tie" and "second"
+probabilities that depend on x and a fixed ν, and the policy maximises the penalised likelihood. A
+label of exactly ½ is a tie; any other label y is a soft one: the first wins with probability y, the
+second with 1 − y.
 
-Fitted to labels that such a model draws, θ̂ tends to θ*, where DPO, to which a tie is half a win and
-half a loss, tends to rewards that are too small. **Fitted to Bradley–Terry labels, which have no
-ties, both overrate**: the model takes the lack of ties for large differences. Small rewards come
-out (1 + ν)/2 times too large by Rao and Kupper, 1 + ν times by Davidson, twice by either default.
+On labels drawn from the model, θ̂ tends to θ*, whereas DPO, which counts a tie as half a win and
+half a loss, tends to rewards that are too small. **On Bradley–Terry labels, which have no ties,
+both overestimate rewards**: the model explains the absence of ties by large differences. Small
+rewards are estimated (1 + ν)/2 times too large by Rao and Kupper, 1 + ν times by Davidson, twice by
+either default.
 
 Source: Chen, Yang, Lin, Mei, Byrne 2024, *On extending direct preference optimization to
-accommodate ties*, arXiv 2409.17431, whose DPO-RK and DPO-D these are, with its ν: equal completions
-tie every other time.
+accommodate ties*, arXiv 2409.17431: its DPO-RK and DPO-D, with its defaults of ν, at which equal
+completions tie with probability ½.
 """
 
 from dataclasses import dataclass, field
@@ -22,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from pairbench._util.numerics import logistic_slope
 from pairbench.errors import InvalidParameter
-from pairbench.training.log_linear import logistic_slope
-from pairbench.training.pairwise import LogLinearTrainer, PairwiseLoss, optimum
+from pairbench.training.pairwise import LogLinearTrainer, PairwiseLoss, minimise_pairwise
 
 if TYPE_CHECKING:
     import torch
@@ -34,18 +35,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LogLinearRaoKupper(LogLinearTrainer):
-    """DPO by the model of Rao and Kupper: who differs by less than a threshold may tie.
+    """DPO by the model of Rao and Kupper, whose ties are differences below a threshold.
 
         P(first) = σ(x − log ν),   P(second) = σ(−x − log ν),   P(tie) = (ν² − 1) P(first) P(second)
 
-    So to the loss a tie is one whole win of either side.
+    So the loss counts a tie as one win of each side.
 
     Source: Rao, Kupper 1967, JASA 62(317); see the module.
 
     Attributes:
-        ridge: λ > 0, as DPO's.
-        nu: ν > 1; equal completions tie with probability (ν − 1)/(ν + 1). At 1 there would be no
-            ties, and it would be DPO.
+        ridge: λ > 0, as in DPO.
+        nu: ν > 1; equal completions tie with probability (ν − 1)/(ν + 1). The limit 1 has no ties,
+            and is DPO.
     """
 
     nu: float = 3.0
@@ -54,32 +55,32 @@ class LogLinearRaoKupper(LogLinearTrainer):
         super().__post_init__()
         if not 1 < self.nu < np.inf:
             raise InvalidParameter(
-                f"nu must be more than 1 and finite, got {self.nu}. At 1, ties cannot happen; "
-                "trainer 'dpo' is without them."
+                f"nu must be more than 1 and finite, got {self.nu}. At 1 there are no "
+                "ties; take trainer 'dpo'."
             )
 
     def theta(self, z: Array, labels: Array, beta: float) -> Array:
-        """See :meth:`LogLinearTrainer.theta`."""
+        """Fit θ by maximum penalised likelihood; see :meth:`LogLinearTrainer.theta`."""
         loss = RaoKupperLoss(z, labels, self.ridge, nu=self.nu)
-        return optimum(loss, type(self).__name__, self.ridge)
+        return minimise_pairwise(loss, type(self).__name__, self.ridge)
 
 
 @dataclass(frozen=True)
 class LogLinearDavidson(LogLinearTrainer):
-    """DPO by the model of Davidson: ties leave the odds of the two wins as they were.
+    """DPO by the model of Davidson, where ties do not change the odds of the two wins.
 
         P(first) : P(tie) : P(second) = exp(x/2) : 2ν : exp(−x/2)
 
-    To the gradient a tie is half a win of either side, as it is to DPO; what differs is the
-    expectation that this is held against. At the default ν = 1 the loss is twice DPO's at x/2, so
-    that θ̂ is twice DPO's θ̂ under twice the ridge, whatever the labels are.
+    The gradient counts a tie as half a win of each side, as DPO's does; only the expected label
+    that is subtracted differs. At the default ν = 1 the loss is twice DPO's at x/2, so that θ̂ is
+    twice DPO's θ̂ under twice the ridge, for any labels.
 
     Source: Davidson 1970, JASA 65(329), with 2ν for its ν; see the module.
 
     Attributes:
-        ridge: λ > 0, as DPO's.
-        nu: ν > 0; equal completions tie with probability ν/(1 + ν). At 0 there would be no ties,
-            and it would be DPO.
+        ridge: λ > 0, as in DPO.
+        nu: ν > 0; equal completions tie with probability ν/(1 + ν). The limit 0 has no ties, and is
+            DPO.
     """
 
     nu: float = 1.0
@@ -88,47 +89,50 @@ class LogLinearDavidson(LogLinearTrainer):
         super().__post_init__()
         if not 0 < self.nu < np.inf:
             raise InvalidParameter(
-                f"nu must be positive and finite, got {self.nu}. At 0, ties cannot happen; "
-                "trainer 'dpo' is without them."
+                f"nu must be positive and finite, got {self.nu}. At 0 there are no "
+                "ties; take trainer 'dpo'."
             )
 
     def theta(self, z: Array, labels: Array, beta: float) -> Array:
-        """See :meth:`LogLinearTrainer.theta`."""
+        """Fit θ by maximum penalised likelihood; see :meth:`LogLinearTrainer.theta`."""
         loss = DavidsonLoss(z, labels, self.ridge, nu=self.nu)
-        return optimum(loss, type(self).__name__, self.ridge)
+        return minimise_pairwise(loss, type(self).__name__, self.ridge)
 
 
 @dataclass(frozen=True)
 class RaoKupperLoss(PairwiseLoss):
-    """f = −log likelihood, less what is constant: −w₁ log σ(x − α) − w₀ log σ(−x − α), α = log ν.
+    """Negative log-likelihood f = −w₁ log σ(x − α) − w₀ log σ(−x − α), α = log ν, up to a constant.
 
     (w₁, w₀) is (y, 1 − y), but (1, 1) for a tie.
+
+    Attributes:
+        nu: ν > 1.
     """
 
     nu: float = field(kw_only=True)
 
     def values(self, logit: Array) -> Array:
-        """f at each pair's logit, ``(n,)``."""
+        """Compute f at each pair's logit, ``(n,)``."""
         first, second = self._wins
-        above, below = self._shifted(logit)
+        above, below = self._shift(logit)
         values: Array = first * np.logaddexp(0, -below) + second * np.logaddexp(0, above)
         return values
 
     def slopes(self, logit: Array) -> Array:
-        """f', ``(n,)``."""
+        """Compute f', ``(n,)``."""
         first, second = self._wins
-        above, below = self._shifted(logit)
+        above, below = self._shift(logit)
         slopes: Array = second * expit(above) - first * expit(-below)
         return slopes
 
     def curvatures(self, logit: Array) -> Array:
-        """f'' ≥ 0, ``(n,)``."""
+        """Compute f'' ≥ 0, ``(n,)``."""
         first, second = self._wins
-        above, below = self._shifted(logit)
+        above, below = self._shift(logit)
         return first * logistic_slope(below) + second * logistic_slope(above)
 
     def torch_mean(self, logit: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-        """The mean of f."""
+        """Compute the mean of f in torch."""
         import torch
         from torch.nn.functional import logsigmoid
 
@@ -139,36 +143,42 @@ class RaoKupperLoss(PairwiseLoss):
 
     @property
     def _wins(self) -> tuple[Array, Array]:
+        """Weights w₁ and w₀, each ``(n,)``."""
         tie = self.labels == 0.5
         return np.where(tie, 1.0, self.labels), np.where(tie, 1.0, 1 - self.labels)
 
-    def _shifted(self, logit: Array) -> tuple[Array, Array]:
+    def _shift(self, logit: Array) -> tuple[Array, Array]:
+        """Return x + α and x − α, each ``(n,)``."""
         return logit + np.log(self.nu), logit - np.log(self.nu)
 
 
 @dataclass(frozen=True)
 class DavidsonLoss(PairwiseLoss):
-    """f = −log likelihood, less what is constant: log(eˣᐟ² + 2ν + e⁻ˣᐟ²) − (y − ½) x."""
+    """Negative log-likelihood f = log(eˣᐟ² + 2ν + e⁻ˣᐟ²) − (y − ½) x, up to a constant.
+
+    Attributes:
+        nu: ν > 0.
+    """
 
     nu: float = field(kw_only=True)
 
     def values(self, logit: Array) -> Array:
-        """f at each pair's logit, ``(n,)``."""
+        """Compute f at each pair's logit, ``(n,)``."""
         values: Array = self._log_total(logit) - (self.labels - 0.5) * logit
         return values
 
     def slopes(self, logit: Array) -> Array:
-        """f', ``(n,)``: the expected label, a tie being ½, less the label."""
-        first, tie, _ = self._chances(logit)
+        """Compute f', ``(n,)``: the expected label, where a tie is ½, less the label."""
+        first, tie, _ = self._probabilities(logit)
         return first + tie / 2 - self.labels
 
     def curvatures(self, logit: Array) -> Array:
-        """f'' ≥ 0, ``(n,)``: the label's variance, summed so that it is accurate in both tails."""
-        first, tie, second = self._chances(logit)
+        """Compute f'' ≥ 0, ``(n,)``: the label's variance, accurate in both tails."""
+        first, tie, second = self._probabilities(logit)
         return first * second + tie * (first + second) / 4
 
     def torch_mean(self, logit: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-        """The mean of f."""
+        """Compute the mean of f in torch."""
         import torch
 
         log_total = torch.logaddexp(
@@ -178,14 +188,16 @@ class DavidsonLoss(PairwiseLoss):
 
     @property
     def _log_tie(self) -> float:
+        """Logarithm of the tie's weight 2ν."""
         return float(np.log(2) + np.log(self.nu))
 
     def _log_total(self, logit: Array) -> Array:
+        """Compute log(eˣᐟ² + 2ν + e⁻ˣᐟ²), ``(n,)``."""
         total: Array = np.logaddexp(np.logaddexp(logit / 2, -logit / 2), self._log_tie)
         return total
 
-    def _chances(self, logit: Array) -> tuple[Array, Array, Array]:
-        """The probabilities of the first, a tie and the second, each ``(n,)``."""
+    def _probabilities(self, logit: Array) -> tuple[Array, Array, Array]:
+        """Compute the probabilities of "first", "tie" and "second", each ``(n,)``."""
         log_total = self._log_total(logit)
         return (
             np.exp(logit / 2 - log_total),

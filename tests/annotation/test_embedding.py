@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pairbench.annotation.embedding import encoded, pool_features
-from pairbench.annotation.pools import Corpus, read_corpus
+from pairbench.annotation.embedding import encode_texts, pool_features
 from pairbench.errors import InvalidData, InvalidParameter
+from pairbench.pool.corpus import Corpus, read_corpus
 
 Write = Callable[..., Path]
 MadeUp = Callable[..., list[dict[str, Any]]]
@@ -135,11 +135,11 @@ def decoder(tmp_path: Path, encoder: str) -> str:
 
 def test_an_encoders_features_do_not_depend_on_the_batch(encoder: str) -> None:
     texts = [f"word{k} " * (k + 1) for k in range(29)] + ["", "word1", "and others"] * 3
-    values, source = encoded(texts, encoder)
+    values, source = encode_texts(texts, encoder)
     assert values.shape == (38, 16)
     assert source == f"embeddings by {encoder}, 16 dimensions"
     for k in (0, 7, 28, 29, 30):
-        np.testing.assert_allclose(encoded([texts[k]], encoder)[0][0], values[k], atol=1e-5)
+        np.testing.assert_allclose(encode_texts([texts[k]], encoder)[0][0], values[k], atol=1e-5)
     np.testing.assert_array_equal(values[30], values[33])
 
 
@@ -150,21 +150,21 @@ def test_the_mean_is_over_the_tokens_that_are_there(encoder: str) -> None:
     tokens = AutoTokenizer.from_pretrained(encoder)("word1 word2", return_tensors="pt")
     with torch.no_grad():
         hidden = AutoModel.from_pretrained(encoder)(**tokens).last_hidden_state[0]
-    values, _ = encoded(["word1 word2", "word3 " * 20], encoder)
+    values, _ = encode_texts(["word1 word2", "word3 " * 20], encoder)
     np.testing.assert_allclose(values[0], hidden.mean(dim=0).numpy(), atol=1e-5)
 
 
 def test_texts_that_are_cut_are_counted(encoder: str) -> None:
-    _, source = encoded(["word1 " * 100, "word1"], encoder)
+    _, source = encode_texts(["word1 " * 100, "word1"], encoder)
     assert source.endswith("(1 texts read up to their first 32 tokens)")
 
 
 def test_a_decoder_does_too_and_empty_texts_are_zero(decoder: str) -> None:
-    values, source = encoded(["word1 word2", "", "word3", "word1 " * 50], decoder)
+    values, source = encode_texts(["word1 word2", "", "word3", "word1 " * 50], decoder)
     assert values.shape == (4, 8)
     np.testing.assert_array_equal(values[1], 0)
     assert "first 24 tokens" in source
-    np.testing.assert_array_equal(encoded(["", ""], decoder)[0], 0)
+    np.testing.assert_array_equal(encode_texts(["", ""], decoder)[0], 0)
 
 
 def test_an_encoder_takes_the_place_of_everything_else(corpus: Corpus, encoder: str) -> None:
@@ -177,4 +177,4 @@ def test_an_encoder_takes_the_place_of_everything_else(corpus: Corpus, encoder: 
 
 def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match=r"cannot load the encoder '.*nothing': .* folder"):
-        encoded(["a"], str(tmp_path / "nothing"))
+        encode_texts(["a"], str(tmp_path / "nothing"))

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from pairbench.annotation.content import question_id
-from pairbench.annotation.exchange import ANSWERS, bring_in, exported, read_answers, read_labels
-from pairbench.annotation.labels import LABELS
-from pairbench.annotation.pairs import Question, pairs_bytes, read_pairs
+from pairbench.annotation.exchange import (
+    ANSWERS,
+    export_questions,
+    import_answers,
+    read_answers,
+    read_labels,
+)
+from pairbench.annotation.pairs import Question, encode_pairs, read_pairs
 from pairbench.errors import InvalidData, UnknownName
+from pairbench.pool.content import question_id
+from pairbench.pool.labels import LABELS
 
 Write = Callable[..., Path]
 Given = tuple[str, str, str | None]  # the question's id, the answer, by whom
@@ -148,7 +153,7 @@ given_answers = st.lists(
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(answers=given_answers)
 def test_answers_come_back_from_every_tool(
     tmp_path_factory: pytest.TempPathFactory, tool: str, answers: list[Given]
@@ -156,12 +161,12 @@ def test_answers_come_back_from_every_tool(
     to, ending, annotate = TOOLS[tool]
     folder = tmp_path_factory.mktemp("tool")
     path = folder / f"answers{ending}"
-    path.write_bytes(annotate(exported(ASKED, to).files[ending], answers))
+    path.write_bytes(annotate(export_questions(ASKED, to).files[ending], answers))
     assert sorted(said(path)) == sorted(answers)
     # A tool's export holds all that was ever answered, so it comes again and again.
     labels = folder / "labels.jsonl"
-    first, again = bring_in(path, labels), bring_in(path, labels)
-    assert (first.merged.new, again.merged.new) == (len(answers), 0)
+    first, again = import_answers(path, labels), import_answers(path, labels)
+    assert (first.merge.new, again.merge.new) == (len(answers), 0)
     assert sorted(said(labels)) == sorted(answers)
 
 
@@ -220,17 +225,17 @@ def test_what_is_no_answer_is_named_with_its_place(
 
 
 def test_rows_without_an_answer_are_counted(write: Write) -> None:
-    content = exported(ASKED, "csv").files[".csv"]
+    content = export_questions(ASKED, "csv").files[".csv"]
     assert read_answers(write(content, "a.csv")) == ([], 6)
     assert read_answers(
-        write(exported(ASKED, "label-studio").files[".label-studio.json"], "a.json")
+        write(export_questions(ASKED, "label-studio").files[".label-studio.json"], "a.json")
     ) == ([], 6)
-    assert read_answers(write(pairs_bytes(ASKED))) == ([], 6)
+    assert read_answers(write(encode_pairs(ASKED))) == ([], 6)
 
 
 def test_a_file_without_any_answer_is_refused(write: Write, tmp_path: Path) -> None:
     rows = [{"id": IDS[0], "lable": "first"}]
-    for read in (read_labels, lambda path: bring_in(path, tmp_path / "labels.jsonl")):
+    for read in (read_labels, lambda path: import_answers(path, tmp_path / "labels.jsonl")):
         with pytest.raises(InvalidData, match=r"holds 1 questions and no answer\. Expected a 'lab"):
             read(write(rows))
     assert not (tmp_path / "labels.jsonl").exists()
@@ -252,29 +257,29 @@ def test_label_studio_may_say_who_annotated_by_an_object(write: Write) -> None:
 
 def test_answers_that_changed_replace_the_old_ones(write: Write, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
-    bring_in(write([{"id": i, "label": 1, "annotator": "a"} for i in IDS[:3]]), labels)
+    import_answers(write([{"id": i, "label": 1, "annotator": "a"} for i in IDS[:3]]), labels)
     rows = [{"id": IDS[0], "label": 0, "annotator": "a"}, {"id": IDS[3], "label": "tie"}]
-    merged = bring_in(write(rows), labels).merged
-    assert (merged.new, merged.changed, merged.known) == (1, 1, 0)
+    merged = import_answers(write(rows), labels).merge
+    assert (merged.new, merged.changed, merged.unchanged) == (1, 1, 0)
     assert [label for _, label, _ in said(labels)] == ["second", "first", "first", "tie"]
 
 
 def test_nameless_answers_to_one_pair_are_several(write: Write, tmp_path: Path) -> None:
     labels = tmp_path / "labels.jsonl"
     rows = [{"id": IDS[0], "label": 1}] * 2
-    assert bring_in(write(rows, "ann.jsonl"), labels).merged.new == 2
-    assert bring_in(write(rows, "ann.jsonl"), labels).merged.new == 0
-    assert bring_in(write([*rows, rows[0]], "ann.jsonl"), labels).merged.new == 1
-    assert bring_in(write(rows, "ben.jsonl"), labels).merged.new == 2
+    assert import_answers(write(rows, "ann.jsonl"), labels).merge.new == 2
+    assert import_answers(write(rows, "ann.jsonl"), labels).merge.new == 0
+    assert import_answers(write([*rows, rows[0]], "ann.jsonl"), labels).merge.new == 1
+    assert import_answers(write(rows, "ben.jsonl"), labels).merge.new == 2
     assert len(said(labels)) == 5
 
 
 def test_a_labels_file_brought_into_itself_stays_as_it_is(write: Write) -> None:
     path = write([{"id": IDS[0], "label": 1}, {"id": IDS[0], "label": 1}], "labels.jsonl")
     before = path.read_bytes()
-    done = bring_in(path, path)
+    done = import_answers(path, path)
     assert not done.written
-    assert len(done.merged.labels) == 2
+    assert len(done.merge.labels) == 2
     assert path.read_bytes() == before
 
 
@@ -282,7 +287,7 @@ def test_a_labels_file_that_is_none_is_not_touched(write: Write) -> None:
     answers = write([{"id": IDS[0], "label": 1}])
     labels = write("precious\n", "labels.jsonl")
     with pytest.raises(InvalidData, match=r"labels\.jsonl, line 1"):
-        bring_in(answers, labels)
+        import_answers(answers, labels)
     assert labels.read_text() == "precious\n"
 
 
@@ -298,12 +303,17 @@ def test_tools_get_texts_that_are_not_empty_in_the_order_of_the_pairs() -> None:
             "label-studio",
             [
                 t["data"]
-                for t in json.loads(exported(asked, "label-studio").files[".label-studio.json"])
+                for t in json.loads(
+                    export_questions(asked, "label-studio").files[".label-studio.json"]
+                )
             ],
         ),
         (
             "argilla",
-            [r["fields"] for r in json.loads(exported(asked, "argilla").files[".argilla.json"])],
+            [
+                r["fields"]
+                for r in json.loads(export_questions(asked, "argilla").files[".argilla.json"])
+            ],
         ),
     ):
         assert texts[0]["prompt"] == "user: Hi?\n\nassistant: Yes?", tool
@@ -312,7 +322,7 @@ def test_tools_get_texts_that_are_not_empty_in_the_order_of_the_pairs() -> None:
 
 
 def test_the_labelling_configuration_is_xml_whose_names_are_those_of_the_tasks() -> None:
-    files = exported(ASKED, "label-studio").files
+    files = export_questions(ASKED, "label-studio").files
     tree = ET.fromstring(files[".label-studio.xml"].decode())
     shown = {node.get("value", "")[1:] for node in tree.iter("Text")}
     assert shown < set(json.loads(files[".label-studio.json"])[0]["data"])
@@ -323,7 +333,7 @@ def test_the_labelling_configuration_is_xml_whose_names_are_those_of_the_tasks()
 
 def test_no_cell_is_a_formula() -> None:
     asked = [question(0, first="=1+1", second="- a list"), question(1, first="@x", second="fine")]
-    content = exported(asked, "csv").files[".csv"]
+    content = export_questions(asked, "csv").files[".csv"]
     assert content.startswith(b"\xef\xbb\xbf")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     assert [r["first"][0] + r["second"][0] for r in rows] == ["''", "'f"]
@@ -332,14 +342,14 @@ def test_no_cell_is_a_formula() -> None:
 def test_trl_gets_what_was_preferred(write: Write) -> None:
     labels = [(0, "first"), (0, "second"), (1, "second"), (2, "tie"), (3, "skip")]
     path = write([{"id": IDS[k], "label": label} for k, label in labels])
-    made = exported(ASKED[:5], "trl", read_answers(path).labels)
+    made = export_questions(ASKED[:5], "trl", read_answers(path).labels)
     rows = [json.loads(line) for line in made.files[".trl.jsonl"].decode().splitlines()]
     assert rows == [
         {"prompt": "P0", "chosen": "one 0", "rejected": "two 0"},
         {"prompt": "P0", "chosen": "two 0", "rejected": "one 0"},
         {"prompt": "P1", "chosen": "two 1", "rejected": "one 1"},
     ]
-    assert made.left_out == {
+    assert made.omitted == {
         "ties": 1,
         "skips": 1,
         "pairs without a label": 1,
@@ -350,7 +360,7 @@ def test_trl_gets_what_was_preferred(write: Write) -> None:
 def test_trl_gets_conversations_if_any_is_one(write: Write) -> None:
     turns = [{"role": "assistant", "content": "one"}]
     asked = [question(0, first=turns, second=turns, label="first"), question(1, label=0)]
-    rows = exported(asked, "trl").files[".trl.jsonl"].decode().splitlines()
+    rows = export_questions(asked, "trl").files[".trl.jsonl"].decode().splitlines()
     assert json.loads(rows[1]) == {
         "prompt": [{"role": "user", "content": "P1"}],
         "chosen": [{"role": "assistant", "content": "two 1"}],
@@ -360,22 +370,22 @@ def test_trl_gets_conversations_if_any_is_one(write: Write) -> None:
 
 def test_trl_needs_labels_and_prompts() -> None:
     with pytest.raises(InvalidData, match="nothing to train on: of 6 pairs, none has a label"):
-        exported(ASKED, "trl")
+        export_questions(ASKED, "trl")
     with pytest.raises(InvalidData, match=r"has the id of its prompt \(7\) and no text"):
-        exported([question(0, prompt=None, prompt_id=7, label=1)], "trl")
+        export_questions([question(0, prompt=None, prompt_id=7, label=1)], "trl")
 
 
 def test_an_unknown_format_is_named_with_the_nearest() -> None:
     with pytest.raises(
         UnknownName, match=r"no format 'label_studio'\. Did you mean 'label-studio'"
     ):
-        exported(ASKED, "label_studio")
+        export_questions(ASKED, "label_studio")
 
 
 def test_pairs_are_read_as_they_were_written(write: Write) -> None:
     chat = [{"role": "user", "content": "Hi?"}]
     asked = [question(0, prompt=chat, index=(1, 2, 3), first_id="m"), question(1, prompt_id=3)]
-    path = write(pairs_bytes(asked))
+    path = write(encode_pairs(asked))
     assert read_pairs([path, path]) == asked
     with pytest.raises(InvalidData, match="line 1: this is a label, not a pair"):
         read_pairs([write([{"id": IDS[0], "label": 1}], "labels.jsonl")])

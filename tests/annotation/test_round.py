@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairbench.annotation.content import QUESTION
 from pairbench.annotation.round import plan_round
-from pairbench.console import worth_text
+from pairbench.cli.show.annotation import worth_text
+from pairbench.pool.content import QUESTION_ID
 
 Cli = Callable[..., CompletedProcess[str]]
 Write = Callable[..., Path]
@@ -60,7 +60,7 @@ def test_a_team_goes_round_and_round(here: Cli, pool: Path, tmp_path: Path) -> N
         x, i, j = pair["index"]
         assert pair["prompt"] == rows[x]["prompt"]
         assert [pair["first"], pair["second"]] == [rows[x]["completions"][k] for k in (i, j)]
-        assert QUESTION.fullmatch(pair["id"])
+        assert QUESTION_ID.fullmatch(pair["id"])
     assert len({pair["id"] for pair in asked}) == 20
     # The answers stand beside the questions; the pool is sorted otherwise and kept as CSV.
     answered = [pair | {"label": ["first", 0, "tie", None][k % 4]} for k, pair in enumerate(asked)]
@@ -184,26 +184,26 @@ def test_what_labels_are_worth_is_said_in_words(
 
 def test_nothing_is_overwritten_unless_forced(here: Cli, pool: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.png").write_text("mine")
-    refused(here(*SELECT), "FileThere", "pairs.png is there already", "--out", "--force")
+    refused(here(*SELECT), "OutputExists", "pairs.png is there already", "--out", "--force")
     assert not (tmp_path / "pairs.jsonl").exists()
     good(here(*SELECT, "--force"))
     assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
     export = ["export", "pairs.jsonl", "--to", "label-studio"]
     good(here(*export))
-    refused(here(*export), "FileThere", "pairs.label-studio.json, pairs.label-studio.xml are")
+    refused(here(*export), "OutputExists", "pairs.label-studio.json, pairs.label-studio.xml are")
     good(here(*export, "--force"))
     good(here(*export, "--out", "tasks.json"))
     assert (tmp_path / "tasks.label-studio.xml").exists()
-    refused(here(*export, "--out", "."), "FileThere", ". is a folder")
+    refused(here(*export, "--out", "."), "OutputExists", ". is a folder")
 
 
 def test_what_is_read_is_never_written(here: Cli, pool: Path, tmp_path: Path) -> None:
     before = pool.read_bytes()
-    refused(here(*SELECT, "--out", "pool.jsonl", "--force"), "FileThere", "pool.jsonl is read")
+    refused(here(*SELECT, "--out", "pool.jsonl", "--force"), "OutputExists", "pool.jsonl is read")
     assert pool.read_bytes() == before
     good(here(*SELECT))
     export = ["export", "pairs.jsonl", "--to", "csv", "--out", "./pairs.jsonl", "--force"]
-    refused(here(*export), "FileThere", "pairs.jsonl is read")
+    refused(here(*export), "OutputExists", "pairs.jsonl is read")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_is_read_is_never_written(here: Cli, pool: Path, tmp_path: Path) ->
         (["export", "pool.jsonl", "--to", "csv"], "InvalidData", "field 'id' is missing"),
         (["export", "none.jsonl", "--to", "csv"], "InvalidData", "cannot read none.jsonl"),
         ([*SELECT, "--out", "pairs.png"], "InvalidParameter", "pairs, which are JSONL"),
-        ([*SELECT, "--out", ".", "--force"], "FileThere", "is a folder"),
+        ([*SELECT, "--out", ".", "--force"], "OutputExists", "is a folder"),
         (["import", "none.json"], "InvalidData", "cannot read none.json"),
         (["import", "pool.jsonl"], "InvalidData", "Expected a pair's id"),
     ],

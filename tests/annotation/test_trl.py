@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pairbench.annotation.exchange import exported
+from pairbench.annotation.exchange import export_questions
 from pairbench.annotation.pairs import Question
 
 
@@ -32,7 +32,9 @@ def test_dpo_trains_on_what_is_exported(
     from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]  # they are lazy
 
     path = tmp_path / "preferences.jsonl"
-    path.write_bytes(exported([question(k, chat) for k in range(6)], "trl").files[".trl.jsonl"])
+    path.write_bytes(
+        export_questions([question(k, chat) for k in range(6)], "trl").files[".trl.jsonl"]
+    )
     data = load_dataset(
         "json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache")
     )

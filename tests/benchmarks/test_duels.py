@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
 from pairbench import DuelDesign, LaplaceBelief, Pool, make_design
-from pairbench.registry import design_names
+from pairbench.design.registry import design_names
 
 PROMPTS, COMPLETIONS, DIM = 2000, 17, 32
 

@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from pairbench.language.checkpoints import Checkpoint, load_decoder
 from pairbench.language.embeddings import hidden_features, score_vectors
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
 from pairbench.language.tokens import Tokens
 
 V, T, K = 8, 4, 16
@@ -49,7 +49,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(logits, ids[:, 3:].flatten()).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    folder = save(tmp_path_factory.mktemp("reference"), model, tokenizer)
+    folder = save_model(tmp_path_factory.mktemp("reference"), model, tokenizer)
     return load_decoder(folder, device="cpu", dtype="float32")
 
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from pairbench.language.rewards import RewardModel, text_scores
-from pairbench.language.tiny import byte_tokenizer, save, tiny_model
+from pairbench.language.tiny import byte_tokenizer, save_model, tiny_model
 
 TEXTS = 256
 
@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     tokenizer = byte_tokenizer(512)
     model = tiny_model(request.param, tokenizer, width=64, layers=4, heads=4)
-    return save(tmp_path / "model", model, tokenizer)
+    return save_model(tmp_path / "model", model, tokenizer)
 
 
 @pytest.fixture

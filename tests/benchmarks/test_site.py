@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pairbench.boards import load_board
+from pairbench.boards.board import load_board
 from pairbench.site import build_site
 from tests.site.made import fill, make_board
 

@@ -11,10 +11,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from pairbench import data, make_env, play
+from pairbench import make_env, play
 from pairbench.information import optimal_weights
 from pairbench.training.log_linear import fit_theta
-from pairbench.world import drawn_world
+from pairbench.worlds import data
+from pairbench.worlds.environment import draw_world
 
 
 @pytest.fixture(autouse=True)
@@ -57,5 +58,5 @@ def test_episode_on_alpaca_eval(
     monkeypatch.setenv("PAIRBENCH_DATA", str(tmp_path))
     data.add(file)
     environment = make_env("pairbench/AlpacaEval57-v1")
-    _ = drawn_world(environment, 0).best_value  # what all designs of a world share
+    _ = draw_world(environment, 0).optimal_criterion  # what all designs of a world share
     benchmark(play, environment, design, 0)

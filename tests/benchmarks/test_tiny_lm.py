@@ -19,7 +19,7 @@ from pairbench.language.checkpoints import Checkpoint
 from pairbench.language.likelihood import direct_log_likelihoods, tree_log_likelihoods
 from pairbench.language.tiny import tiny_model, word_tokenizer
 from pairbench.language.tokens import Tokens
-from pairbench.training.fleet import Run, train_fleet
+from pairbench.training.fleet import TrainingTask, train_fleet
 from pairbench.training.recipe import Recipe
 from pairbench.training.trl import TRLTrainer
 
@@ -44,7 +44,7 @@ def reference() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def runs() -> list[Run]:
+def runs() -> list[TrainingTask]:
     rng = np.random.default_rng(0)
 
     def text() -> str:
@@ -59,7 +59,7 @@ def runs() -> list[Run]:
     for _ in range(RUNS):
         both = rng.permuted(np.tile(np.arange(16), (LABELS, 1)), axis=1)[:, :2]
         pairs = np.column_stack([rng.integers(100, size=LABELS), both])
-        made.append(Run(pool, pairs, (rng.random(LABELS) < 0.7).astype(np.float64), 1.0))
+        made.append(TrainingTask(pool, pairs, (rng.random(LABELS) < 0.7).astype(np.float64), 1.0))
     return made
 
 
@@ -69,7 +69,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def test_fleet(benchmark: BenchmarkFixture, reference: Checkpoint, runs: list[Run]) -> None:
+def test_fleet(
+    benchmark: BenchmarkFixture, reference: Checkpoint, runs: list[TrainingTask]
+) -> None:
     from trl import DPOTrainer  # type: ignore[attr-defined]  # it is lazy
 
     trainer, took = TRLTrainer(reference, RECIPE, 1.0, ends=False), []
@@ -78,7 +80,7 @@ def test_fleet(benchmark: BenchmarkFixture, reference: Checkpoint, runs: list[Ru
         def train(self, *args: Any, **kwargs: Any) -> Any:
             took.append(seconds(super().train))
 
-    def by_trl(run: Run) -> None:
+    def by_trl(run: TrainingTask) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("trl.DPOTrainer", Timed)
             trainer.fit(run.pool, run.beta, run.pairs, run.labels)

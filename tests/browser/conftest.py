@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pairbench.boards.entry import BoardEntry
+from pairbench.boards.standings import standings
 from pairbench.site.build import BoardPage, board_pages, write_pages
-from pairbench.standings import standings
-from pairbench.submission.entry import BoardEntry
 from tests.site.made import enter, fill, make_board, make_entry
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     ]
     pages = board_pages(root)
-    for place, shown in enumerate(pages):
-        if shown.board == full:
-            entries = [*shown.entries, *strangers]
-            pages[place] = BoardPage(full, entries, standings(full, entries))
+    for index, page in enumerate(pages):
+        if page.board == full:
+            entries = [*page.entries, *strangers]
+            pages[index] = BoardPage(full, entries, standings(full, entries))
     return write_pages(out, pages).folder
 
 
@@ -111,7 +111,7 @@ def open_page(browser: "Browser", site: Path) -> Iterator[Open]:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         noted = Noted(context.new_page())
-        own = (address or site.as_uri(), "data:")
+        allowed = (address or site.as_uri(), "data:")
 
         def console(message: Any) -> None:
             if message.type in ("error", "warning"):
@@ -122,7 +122,7 @@ def open_page(browser: "Browser", site: Path) -> Iterator[Open]:
             shown.dismiss()
 
         def request(asked: Any) -> None:
-            if not asked.url.startswith(own):
+            if not asked.url.startswith(allowed):
                 noted.outside.append(asked.url)
 
         noted.page.on("console", console)
@@ -130,7 +130,7 @@ def open_page(browser: "Browser", site: Path) -> Iterator[Open]:
         noted.page.on("requestfailed", lambda asked: noted.errors.append(f"failed: {asked.url}"))
         noted.page.on("dialog", dialog)
         noted.page.on("request", request)
-        noted.page.goto(f"{own[0]}/{name}")
+        noted.page.goto(f"{allowed[0]}/{name}")
         return noted
 
     yield opened

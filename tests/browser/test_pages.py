@@ -67,10 +67,10 @@ def test_pages_are_accessible_quiet_and_ask_nobody_outside(open_page: Open, name
     for scheme in ("light", "dark"):
         noted.page.emulate_media(color_scheme=scheme)
         # Without preload: the page's policy lets axe fetch no style sheets.
-        found = axe.run(noted.page, options={"resultTypes": ["violations"], "preload": False})
+        result = axe.run(noted.page, options={"resultTypes": ["violations"], "preload": False})
         broken += [
             (scheme, rule["id"], [node["html"][:200] for node in rule["nodes"]][:3])
-            for rule in found.response["violations"]
+            for rule in result.response["violations"]
         ]
     assert broken == []
     assert noted.errors == []
@@ -80,8 +80,8 @@ def test_pages_are_accessible_quiet_and_ask_nobody_outside(open_page: Open, name
 def test_the_scheme_is_followed(open_page: Open) -> None:
     def colours(scheme: str) -> list[int]:
         noted = open_page(BOARD, color_scheme=scheme)
-        shown = noted.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        return [int(part) for part in re.findall(r"\d+", shown)]
+        colour = noted.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return [int(part) for part in re.findall(r"\d+", colour)]
 
     assert min(colours("light")) > 230
     assert max(colours("dark")) < 40
@@ -142,11 +142,11 @@ def test_designs_are_found_by_text_and_by_family(open_page: Open) -> None:
     noted = open_page(BOARD)
     everyone = column(noted, "closed", 2)
     noted.page.get_by_label("Find").first.fill("GREEDY")
-    found = column(noted, "closed", 2)
-    assert found == [name for name in everyone if "greedy" in name]
-    assert 0 < len(found) < len(everyone)
+    result = column(noted, "closed", 2)
+    assert result == [name for name in everyone if "greedy" in name]
+    assert 0 < len(result) < len(everyone)
     assert (
-        noted.page.locator("[data-count]").first.inner_text() == f"{len(found)} of {len(everyone)}"
+        noted.page.locator("[data-count]").first.inner_text() == f"{len(result)} of {len(everyone)}"
     )
     noted.page.get_by_label("Find").first.fill("")
     noted.page.get_by_label("Family").first.select_option("plain")
@@ -273,8 +273,8 @@ def test_two_designs_are_compared_seed_by_seed(open_page: Open) -> None:
 def test_ratios_and_their_intervals_are_those_of_the_cells(open_page: Open, site: Path) -> None:
     noted = open_page(f"{COMPARE}#greedy-6&leverage-7")
     noted.page.locator("[data-results]").wait_for()
-    shown = noted.page.locator("[data-differences] tbody tr").nth(1).locator("td").nth(2)
-    told = [float(number) for number in re.findall(r"[\d.]+", shown.inner_text())]
+    cell = noted.page.locator("[data-differences] tbody tr").nth(1).locator("td").nth(2)
+    numbers = [float(number) for number in re.findall(r"[\d.]+", cell.inner_text())]
 
     def gaps(slug: str) -> NDArray[np.float64]:
         rows = json.loads((site / "cells" / "full-v1" / f"{slug}.json").read_text())
@@ -285,7 +285,7 @@ def test_ratios_and_their_intervals_are_those_of_the_cells(open_page: Open, site
     ratio, n = one.mean() / other.mean(), len(one)
     deviation = np.std(one / one.mean() - other / other.mean(), ddof=1) / np.sqrt(n)
     half = stdtrit(n - 1, 0.975) * deviation
-    assert told == pytest.approx([ratio, ratio * np.exp(-half), ratio * np.exp(half)], rel=6e-3)
+    assert numbers == pytest.approx([ratio, ratio * np.exp(-half), ratio * np.exp(half)], rel=6e-3)
 
 
 def test_without_scripts_all_figures_can_be_read(open_page: Open) -> None:
@@ -331,8 +331,8 @@ def test_the_printed_page_is_light_and_has_its_tables_whole(open_page: Open) -> 
     drawn(noted)
     noted.page.emulate_media(media="print")
     style = "getComputedStyle(document.querySelector('{}')).{}"
-    shown = noted.page.evaluate(style.format("body", "backgroundColor"))
-    assert min(int(part) for part in re.findall(r"\d+", shown)) > 230
+    output = noted.page.evaluate(style.format("body", "backgroundColor"))
+    assert min(int(part) for part in re.findall(r"\d+", output)) > 230
     assert noted.page.evaluate(style.format(".scroll", "overflowX")) == "visible"
     assert noted.page.locator("header.site nav").is_hidden()
     assert noted.page.locator("[data-filters]").first.is_hidden()

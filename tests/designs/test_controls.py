@@ -20,7 +20,7 @@ from pairbench import (
     replay,
     run,
 )
-from pairbench.console import section_table
+from pairbench.cli.show.run import section_table
 from pairbench.information import policy_covariance
 from tests.reference import all_pairs, precision_of, sigmoid, unordered
 

@@ -19,8 +19,9 @@ from pairbench import (
     make_env,
     play,
 )
-from pairbench.conformance import CHECKS, FAIL, PASS, SKIPPED, Subject, run_check
-from pairbench.registry import design_names
+from pairbench.checks.conformance import CHECKS, FAIL, PASS, SKIPPED, run_check
+from pairbench.checks.subject import Subject
+from pairbench.design.registry import design_names
 from tests.reference import unordered
 
 MakePool = Callable[..., Pool]

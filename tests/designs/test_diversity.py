@@ -20,7 +20,7 @@ from pairbench import (
     View,
     fresh_pairs,
     make_design,
-    sampled_pairs,
+    sample_pairs,
 )
 from pairbench.errors import UnknownEstimator
 from tests.reference import (
@@ -515,12 +515,12 @@ def test_coreset_weighs_by_the_bounds_of_sensitivity(
 
     def sampled(view: View, pairs: Pairs, weights: Array, n: int) -> Pairs:
         weighed.append(weights)
-        return sampled_pairs(view, pairs, weights, n)
+        return sample_pairs(view, pairs, weights, n)
 
     module = module_of("coreset")
     monkeypatch.setattr(module, "fresh_pairs", lambda view, most: listed)
-    monkeypatch.setattr(module, "d2_sampled", lambda nearest, k, rng: np.array(seeds)[:k])
-    monkeypatch.setattr(module, "sampled_pairs", sampled)
+    monkeypatch.setattr(module, "sample_d2", lambda nearest, k, rng: np.array(seeds)[:k])
+    monkeypatch.setattr(module, "sample_pairs", sampled)
     drawn = Counter(unordered(make_design("coreset", clusters=3, radius=2.0).select(view, 5000)))
     np.testing.assert_allclose(weighed[0], expected, rtol=1e-6)
     assert max(expected) > 1.5 * min(expected), "the pairs differ"

@@ -20,9 +20,9 @@ from pairbench import (
     make_design,
     uniform_pairs,
 )
+from pairbench.design.registry import design_names
 from pairbench.information import label_information, policy_covariance
 from pairbench.policies.log_linear import LogLinearPolicy
-from pairbench.registry import design_names
 from tests.reference import all_pairs, precision_of, sigmoid, theta_of, unordered
 
 MakePool = Callable[..., Pool]

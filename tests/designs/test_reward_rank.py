@@ -1,7 +1,7 @@
 """The rules that go by the order or the differences of predicted rewards."""
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -11,12 +11,14 @@ from pairbench import (
     Design,
     DuelDesign,
     InvalidParameter,
+    Laplace,
     Pairs,
     Pool,
     View,
+    duel_per_prompt,
     make_design,
-    over_prompts,
 )
+from pairbench.design.registry import design_spec
 from tests.reference import (
     all_pairs,
     best_fresh,
@@ -49,7 +51,7 @@ def in_roles(design: Design, view: View, n: int) -> Pairs:
     if not isinstance(design, DuelDesign):
         return design.select(view, n)
     belief = design.belief(view)
-    return over_prompts(view, lambda: design.duel(belief, view.rng), n)
+    return duel_per_prompt(view, lambda: design.duel(belief, view.rng), n)
 
 
 # Gaps
@@ -98,6 +100,56 @@ def test_delta_quantile_takes_the_differences_of_a_middling_size(
     ends = {0.0: "smallest-gap", 1.0: "largest-gap"}
     if quantile in ends:
         assert unordered(make_design(ends[quantile]).select(wide_view, 25)) == expected
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("quantile", [0.0, 0.05, 0.4, 0.93, 1.0])
+def test_the_optimistic_delta_quantile_is_active_ultrafeedbacks(
+    due_view: View, quantile: float, beta: float
+) -> None:
+    design = make_design("delta-quantile", rule="optimistic", quantile=quantile, beta=beta)
+    belief = Laplace().fit(due_view)
+    expected = {}
+    for x in range(due_view.pool.n_prompts):
+        valid = np.flatnonzero(due_view.pool.valid[x]).tolist()
+        upper = {i: belief.mean[x, i] + beta * belief.deviation[x, i] for i in valid}
+        lower = {i: belief.mean[x, i] - beta * belief.deviation[x, i] for i in valid}
+        gaps = {(i, j): upper[i] - lower[j] for i, j in permutations(valid, 2)}
+        falling = sorted(gaps, key=lambda pair: -gaps[pair])
+        rank = min(int(len(gaps) * quantile), len(gaps) - 1)
+        expected[x] = gaps[falling[rank]], gaps
+    chosen = design.select(due_view, due_view.pool.n_prompts)
+    assert sorted(chosen[:, 0].tolist()) == list(expected)
+    for x, i, j in chosen.tolist():
+        gap, gaps = expected[x]
+        # The order of the two is random, so the gap is that of either order.
+        assert min(abs(gaps[i, j] - gap), abs(gaps[j, i] - gap)) < 1e-12
+
+
+def test_the_optimistic_delta_quantile_breaks_ties_at_random(
+    make_pool: MakePool, make_view: MakeView
+) -> None:
+    # Before the first label all means are 0, and without width all gaps.
+    view = make_view(make_pool(1, 1, 3, 2), n=1)
+    design = make_design("delta-quantile", rule="optimistic", quantile=0.05, beta=0.0)
+    chosen = np.concatenate([design.select(view, 1) for _ in range(9000)])
+    pairs = [(0, 0, 1), (0, 0, 2), (0, 1, 2)]
+    chances = {(x, *order): 1 / 6 for x, i, j in pairs for order in ((i, j), (j, i))}
+    assert drawn_as(chosen, chances)
+
+
+def test_the_optimistic_delta_quantile_gives_prompts_their_turns(view: View) -> None:
+    design = make_design("delta-quantile(rule='optimistic', quantile=0.05)")
+    asked = np.bincount(view.pairs[:, 0], minlength=view.pool.n_prompts)
+    n = int((asked.max() - asked).sum()) + view.pool.n_prompts
+    asked += np.bincount(design.select(view, n)[:, 0], minlength=view.pool.n_prompts)
+    assert (asked == asked[0]).all()
+
+
+def test_parameters_of_delta_quantile_that_came_later_are_not_on_record() -> None:
+    assert design_spec("delta-quantile").params == {"estimator": "laplace", "quantile": 0.5}
+    spec = design_spec("delta-quantile(rule='optimistic', beta=1.0)")
+    assert spec.params == {"estimator": "laplace", "quantile": 0.5, "rule": "optimistic"}
 
 
 @pytest.mark.parametrize("name", GAPS)
@@ -233,11 +285,15 @@ def test_rewards_are_those_of_the_estimator_that_is_named(name: str, make_view: 
     [
         ("ultrafeedback", "ultrafeedback(among=4)"),
         ("sweet-spot", "sweet-spot(below=2.0)"),
-        ("delta-quantile", "delta-quantile(quantile=0.5)"),
     ],
 )
 def test_defaults_are_those_of_the_publications(name: str, spec: str) -> None:
     assert make_design(name) == make_design(spec)
+
+
+def test_the_default_of_delta_quantile_is_the_median() -> None:
+    spec = "delta-quantile(quantile=0.5, rule='nearest')"
+    assert make_design("delta-quantile") == make_design(spec)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +303,9 @@ def test_defaults_are_those_of_the_publications(name: str, spec: str) -> None:
         ("sweet-spot(below=1e999)", "below must be a finite number, got inf"),
         ("delta-quantile(quantile=1.1)", "quantile must lie between 0 and 1, got 1.1"),
         ("delta-quantile(quantile=-0.1)", "quantile must lie between 0 and 1, got -0.1"),
+        ("delta-quantile(rule='best')", "rule must be nearest or optimistic, got 'best'"),
+        ("delta-quantile(beta=-1)", "beta must be a finite number, 0 or more, got -1"),
+        ("delta-quantile(beta=1e999)", "beta must be a finite number, 0 or more, got inf"),
         ("delta-quantile(estimator='laplac')", "laplac"),
         ("sweet-spot(estimator='laplac')", "laplac"),
         ("ultrafeedback(estimator='laplac')", "laplac"),

@@ -354,8 +354,10 @@ def test_draws_close_in_as_a_normal_posterior_does() -> None:
     deviations -= deviations.mean(axis=0)
     covariance = deviations.T @ deviations / 30
     weights = np.array([0.25, 0.1, 0.25])
-    known = module_of("batch-bald").informed(np.eye(30), deviations[:, [4, 1, 4]], weights)
-    made = known @ deviations
+    transform = module_of("batch-bald").updated_transform(
+        np.eye(30), deviations[:, [4, 1, 4]], weights
+    )
+    made = transform @ deviations
     for p, weight in zip([4, 1, 4], weights, strict=True):
         gain = weight / (1 + weight * covariance[p, p])
         covariance = covariance - gain * np.outer(covariance[:, p], covariance[p])

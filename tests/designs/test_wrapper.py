@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pairbench import InvalidParameter, Pool, Prices, View, make_design, play
-from pairbench.budget import opened
 from pairbench.information import policy_covariance
+from pairbench.view.budget import open_ledger
 from tests.reference import all_pairs, precision_of, sigmoid, theta_of, unordered
 
 MakePool = Callable[..., Pool]
@@ -29,7 +29,7 @@ def pool(make_pool: MakePool) -> Pool:
 def view(pool: Pool, make_view: MakeView) -> View:
     """A first round with 40 units of money."""
     made = make_view(pool, n=5)
-    return replace(made, ledger=opened((40,), None, pool, unit="money", prices=READING))
+    return replace(made, ledger=open_ledger((40,), None, pool, unit="money", prices=READING))
 
 
 def cost(view: View, question: tuple[int, ...]) -> float:
@@ -94,7 +94,7 @@ def test_greedy_i_robust_buys_what_gains_most_for_its_price(view: View) -> None:
 
 def growing(pool: Pool, make_view: MakeView, hidden: list[int], money: int, **prices: Any) -> View:
     """A round in which some completions of each prompt can still be generated."""
-    ledger = opened((money,), None, pool, unit="money", prices=Prices(**prices))
+    ledger = open_ledger((money,), None, pool, unit="money", prices=Prices(**prices))
     return replace(make_view(pool, n=5), ledger=ledger, hidden=np.array(hidden))
 
 
@@ -103,10 +103,10 @@ def test_generate_first_fills_the_smallest_prompts_up_first(
 ) -> None:
     pool = make_pool(0, 3, 6, 2)
     there = np.arange(6) < np.array([[2], [4], [3]])
-    view = growing(pool.only(there), make_view, [4, 2, 1], 30, completion=1.0)
+    view = growing(pool.restrict(there), make_view, [4, 2, 1], 30, completion=1.0)
     design = make_design("generate-first", completions=5)
     assert design.generate(view).tolist() == [0, 0, 2, 0, 1]
-    poor = growing(pool.only(there), make_view, [4, 2, 1], 3, completion=1.0)
+    poor = growing(pool.restrict(there), make_view, [4, 2, 1], 3, completion=1.0)
     assert design.generate(poor).tolist() == [0, 0, 2]
     assert make_design("generate-first", completions=2).generate(view).tolist() == []
 

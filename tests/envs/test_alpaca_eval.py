@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pairbench import (
-    InvalidParameter,
-    LogLinearDPO,
-    LogLinearXPO,
-    PairEnv,
-    World,
-    data,
-    make_env,
-)
+from pairbench import InvalidParameter, LogLinearDPO, LogLinearXPO, PairEnv, World, make_env
 from pairbench.errors import InvalidData
-from pairbench.features import STYLE_NAMES, style_features
+from pairbench.pool.features import STYLE_NAMES, style_features
+from pairbench.worlds import data
 
 ID, NAME = "pairbench/AlpacaEval57-v1", "alpaca-eval"
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "alpacaeval57.npz"
@@ -42,7 +35,7 @@ def outputs(clone: Path, model: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def arrays(data_folder: Path, alpaca_file: Path) -> data.Arrays:
     data.add(alpaca_file)
-    return data.load(NAME)
+    return data.load_arrays(NAME)
 
 
 # What is built from a clone.
@@ -265,7 +258,7 @@ def test_a_bad_parameter_is_refused(params: dict[str, Any], message: str) -> Non
 def test_the_real_file_splits_in_proportion_centred_and_scaled(data_folder: Path) -> None:
     # Taken as it is: styles and words are in the file, nothing is computed from texts.
     data.add(REAL)
-    arrays = data.load(NAME)
+    arrays = data.load_arrays(NAME)
     assert arrays["models"].tolist() == content().MODELS
     assert arrays["style_names"].tolist() == list(STYLE_NAMES)
     drawn = make_env(ID).world(0)

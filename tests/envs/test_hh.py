@@ -8,10 +8,10 @@ import pytest
 
 from pairbench import InvalidParameter, make_env, play
 from pairbench.errors import MissingData
-from pairbench.generated_pools import GeneratedPool
-from pairbench.language.sampled import SampledWorld
 from pairbench.language.tiny import word_tokenizer
-from pairbench.world import drawn_world
+from pairbench.worlds.environment import draw_world
+from pairbench.worlds.generated_pools import GeneratedPool
+from pairbench.worlds.sampled_language import SampledWorld
 
 
 def environment(more: str = "") -> GeneratedPool:
@@ -20,6 +20,7 @@ def environment(more: str = "") -> GeneratedPool:
     return made
 
 
+@pytest.mark.slow
 def test_it_plays_from_generation_to_score() -> None:
     judge = "evaluator='length-bias(weight=0) | deterministic', compared=16"
     episode = play(environment(judge), "uniform", seed=1, budgets=[50, 200])
@@ -36,7 +37,7 @@ def test_it_plays_from_generation_to_score() -> None:
 
 
 def test_prompts_are_dialogues_up_to_where_the_assistant_speaks_last() -> None:
-    drawn = drawn_world(environment(), 1)
+    drawn = draw_world(environment(), 1)
     assert isinstance(drawn, SampledWorld)
     assert drawn.pool.prompts is not None
     for prompt in drawn.pool.prompts:
@@ -48,7 +49,7 @@ def test_prompts_are_dialogues_up_to_where_the_assistant_speaks_last() -> None:
 
 def test_an_annotator_takes_the_labelers_place_and_the_truth_stays() -> None:
     other = "annotator='length-bias(weight=2) | deterministic'"
-    truth, labelled = drawn_world(environment(), 1), drawn_world(environment(other), 1)
+    truth, labelled = draw_world(environment(), 1), draw_world(environment(other), 1)
     assert isinstance(labelled, SampledWorld)
     np.testing.assert_array_equal(truth.truth.rewards, labelled.truth.rewards)
     pairs = np.array([(x, 0, 1) for x in range(16)])
@@ -72,9 +73,9 @@ def test_turns_are_told_apart_and_long_dialogues_left_out() -> None:
 
 
 def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
-    small = environment().small()
+    small = environment().tiny_version()
     with pytest.raises(InvalidParameter, match="hf download Ray2333/gpt2-large-helpful"):
-        drawn_world(make_env("pairbench/HH-v1"), 0)
+        draw_world(make_env("pairbench/HH-v1"), 0)
     with pytest.raises(MissingData, match=r"Expected a file of texts.* field prompt or chosen"):
         replace(small, data=str(tmp_path / "none.jsonl")).world(1)
     with pytest.raises(InvalidParameter, match="most_tokens must be 1 or more"):

@@ -11,15 +11,15 @@ from scipy.special import expit
 
 from pairbench import InvalidParameter, PairEnv, make_design, make_env, play
 from pairbench.errors import InvalidData, MissingData
-from pairbench.generated_pools import GeneratedPool
 from pairbench.language.checkpoints import load_classifier, load_decoder
-from pairbench.language.generation import Generation, generate_pool
+from pairbench.language.generation import GenerationSettings, generate_pool
 from pairbench.language.likelihood import log_likelihoods
-from pairbench.language.sampled import SampledWorld
+from pairbench.language.policy import LanguageModelPolicy
 from pairbench.language.sampling import Sampling
-from pairbench.policies.language_model import LanguageModelPolicy
-from pairbench.pool import numbered_pairs
-from pairbench.world import data_digests, drawn_world
+from pairbench.pool.pairs import pairs_from_numbers
+from pairbench.worlds.environment import data_digests, draw_world
+from pairbench.worlds.generated_pools import GeneratedPool
+from pairbench.worlds.sampled_language import SampledWorld
 
 
 def environment(more: str = "") -> GeneratedPool:
@@ -29,11 +29,12 @@ def environment(more: str = "") -> GeneratedPool:
 
 
 def world(more: str = "", seed: int = 1) -> SampledWorld:
-    drawn = drawn_world(environment(more), seed)
-    assert isinstance(drawn, SampledWorld)
-    return drawn
+    draw_completions = draw_world(environment(more), seed)
+    assert isinstance(draw_completions, SampledWorld)
+    return draw_completions
 
 
+@pytest.mark.slow
 def test_it_plays_from_generation_to_score() -> None:
     episode = play(environment(), "uniform", seed=1, budgets=[50, 200])
     scores = [episode.start, *(r.score for r in episode.rounds)]
@@ -63,21 +64,21 @@ def test_a_world_is_the_same_again_and_others_differ() -> None:
 
 
 def test_rewards_are_the_classifiers_log_odds_at_the_temperature_that_was_asked_for() -> None:
-    drawn = world("agreement=0.7")
-    pool, rewards = drawn.pool, drawn.truth.rewards
-    x, i, j = numbered_pairs(pool, np.arange(pool.n_pairs)).T
+    draw_completions = world("agreement=0.7")
+    pool, rewards = draw_completions.pool, draw_completions.truth.rewards
+    x, i, j = pairs_from_numbers(pool, np.arange(pool.n_pairs)).T
     difference = np.abs(rewards[x, i] - rewards[x, j])
     assert expit(difference[difference > 0]).mean() == pytest.approx(0.7, abs=1e-6)
     import torch
 
-    judge = load_classifier(environment().small().reward_model)
+    judge = load_classifier(environment().tiny_version().reward_model)
     assert pool.prompts is not None
     assert pool.texts is not None
     ids = judge.tokenizer(pool.prompts[0] + pool.texts[0][0], return_tensors="pt")
     with torch.no_grad():
         logits = judge.model(**ids).logits[0].double().numpy()
     scale = (logits[1] - logits[0]) / rewards[0, 0]
-    other = drawn.reward([(pool.prompts[3], pool.texts[3][1])])[0]
+    other = draw_completions.reward([(pool.prompts[3], pool.texts[3][1])])[0]
     assert other == pytest.approx(rewards[3, 1])
     ids = judge.tokenizer(pool.prompts[3] + pool.texts[3][1], return_tensors="pt")
     with torch.no_grad():
@@ -86,19 +87,19 @@ def test_rewards_are_the_classifiers_log_odds_at_the_temperature_that_was_asked_
 
 
 def test_prompts_begin_reviews_and_held_out_ones_are_others() -> None:
-    drawn, small = world(), environment().small()
+    draw_completions, small = world(), environment().tiny_version()
     reviews = [json.loads(line)["text"] for line in Path(small.data).read_text().splitlines()]
-    assert drawn.pool.prompts is not None
-    assert drawn.held_out.prompts is not None
-    prompts = [*drawn.pool.prompts, *drawn.held_out.prompts]
+    assert draw_completions.pool.prompts is not None
+    assert draw_completions.held_out.prompts is not None
+    prompts = [*draw_completions.pool.prompts, *draw_completions.held_out.prompts]
     assert len({*prompts}) == 16 + 12
     assert {len(prompt.split()) for prompt in prompts} <= {*range(2, 9)}
     assert all(any(text.startswith(prompt) for text in reviews) for prompt in prompts)
 
 
 def test_a_text_that_was_drawn_twice_counts_twice() -> None:
-    drawn = world("max_tokens=2, completions=12")
-    pool, reference = drawn.pool, drawn.reference
+    draw_completions = world("max_tokens=2, completions=12")
+    pool, reference = draw_completions.pool, draw_completions.reference
     assert (~pool.valid).any()
     assert pool.texts is not None
     weights = np.exp(pool.log_ref) * 12
@@ -120,24 +121,26 @@ def test_features_are_centred_and_of_one_scale(more: str) -> None:
 
 
 def test_score_vectors_of_adapters_leave_the_reference_as_it_is() -> None:
-    small = environment().small()
-    drawn = replace(small, features="scores", lora_rank=2).world(1)
-    assert isinstance(drawn, SampledWorld)
-    assert drawn.pool.dim == 16
-    assert drawn.pool.phi.std() > 0.1
-    assert not any("lora" in name for name, _ in drawn.reference.model.named_parameters())
+    small = environment().tiny_version()
+    draw_completions = replace(small, features="scores", lora_rank=2).world(1)
+    assert isinstance(draw_completions, SampledWorld)
+    assert draw_completions.pool.dim == 16
+    assert draw_completions.pool.phi.std() > 0.1
+    assert not any(
+        "lora" in name for name, _ in draw_completions.reference.model.named_parameters()
+    )
     full = world("features='scores'").pool.phi
-    assert not np.allclose(full, drawn.pool.phi)
+    assert not np.allclose(full, draw_completions.pool.phi)
 
 
 def test_a_pool_that_was_generated_before_is_taken(tmp_path: Path) -> None:
-    small, out = environment().small(), tmp_path / "pool"
+    small, out = environment().tiny_version(), tmp_path / "pool"
     prompts = [
         f"the {part} was {word}"
         for part in ("plot", "cast", "end", "film", "story")
         for word in ("good", "bad", "dull", "great")
     ]
-    what = Generation(completions=5, sampling=Sampling(10, seed=3), features="none")
+    what = GenerationSettings(completions=5, sampling=Sampling(10, seed=3), features="none")
     generate_pool(small.policy, prompts, out, what)
     given = replace(small, pool=str(out), prompts=8, held_out_prompts=6, data="nothing")
     one, two = given.world(1), given.world(2)
@@ -154,7 +157,7 @@ def test_a_pool_that_was_generated_before_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_what_a_world_is_made_of(tmp_path: Path) -> None:
-    small = environment().small()
+    small = environment().tiny_version()
     data = tmp_path / "data.jsonl"
     data.write_bytes(Path(small.data).read_bytes())
     moved = replace(small, data=str(data))
@@ -166,7 +169,7 @@ def test_the_digest_is_of_what_a_world_is_made_of(tmp_path: Path) -> None:
 
 def test_log_ratios_are_those_of_what_was_drawn() -> None:
     """A completion that was cut has no end, and its divergence counts none."""
-    from pairbench.language.sampled import drawn as draw
+    from pairbench.worlds.sampled_language import draw_completions as draw
 
     own = world()
     prompts = own.held_out.prompts or ()
@@ -212,7 +215,7 @@ def test_what_cannot_be_is_refused(more: str, message: str) -> None:
 
 
 def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
-    small = environment().small()
+    small = environment().tiny_version()
     real = make_env("pairbench/IMDb-v1")
     with pytest.raises(InvalidParameter, match="hf download siebert/sentiment-roberta-large-eng"):
         PairEnv(real)
@@ -233,7 +236,9 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 def test_reference_draws_are_the_references_own() -> None:
     """Means over held-out draws are what other draws from the reference give, within chance."""
-    drawn = world("draws=32")
-    own = drawn.sampled(LanguageModelPolicy(load_decoder(environment().small().policy)))
-    mean = drawn.truth.held_out.mean()
+    draw_completions = world("draws=32")
+    own = draw_completions.sampled(
+        LanguageModelPolicy(load_decoder(environment().tiny_version().policy))
+    )
+    mean = draw_completions.truth.held_out.mean()
     assert own.reward.low < mean < own.reward.high

@@ -8,12 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from pairbench import InvalidParameter, PairEnv, World, data, make_env, play
+from pairbench import InvalidParameter, PairEnv, World, make_env, play
+from pairbench.cells.play import replay
 from pairbench.errors import InvalidData, MissingData
-from pairbench.features import style_features
-from pairbench.harness.play import replay
 from pairbench.oracles import VotingOracle
-from pairbench.world import drawn_world
+from pairbench.pool.features import style_features
+from pairbench.worlds import data
+from pairbench.worlds.environment import draw_world
 
 NAME, ID = "pandalm", "pairbench/PandaLM-v1"
 REAL = (
@@ -67,7 +68,7 @@ def written(folder: Path, records: object) -> Path:
 @pytest.fixture
 def arrays(data_folder: Path, tmp_path: Path) -> data.Arrays:
     data.build(NAME, written(tmp_path / "clone", pairs_of()))
-    return data.load(NAME)
+    return data.load_arrays(NAME)
 
 
 # What is built.
@@ -117,7 +118,7 @@ def test_json_lines_are_taken_too_and_a_ready_file_is_known(
 ) -> None:
     lines = tmp_path / "pairs.jsonl"
     lines.write_text("\n".join(json.dumps(record) for record in pairs_of()))
-    before = data.entry(NAME).sha256
+    before = data.find_data_file(NAME).sha256
     data.build(NAME, lines)
     ready = data_folder / f"{NAME}.npz"
     again = np.load(ready)
@@ -333,9 +334,7 @@ def test_labels_are_majorities_means_or_single_votes(arrays: data.Arrays) -> Non
 
 
 def test_somebody_else_may_answer(arrays: data.Arrays) -> None:
-    world, plain = (
-        drawn_world(make_env(ID, annotator=text), 2) for text in ("deterministic", None)
-    )
+    world, plain = (draw_world(make_env(ID, annotator=text), 2) for text in ("deterministic", None))
     pairs = np.argwhere(world.pool.pair_mask)
     rewards = world.truth.rewards
     np.testing.assert_array_equal(rewards, plain.truth.rewards)
@@ -377,7 +376,7 @@ def test_a_bad_parameter_is_refused(params: dict[str, Any], message: str) -> Non
 @with_real_data
 def test_the_real_votes_are_as_the_docs_say(data_folder: Path) -> None:
     data.build(NAME, REAL)
-    arrays = data.load(NAME)
+    arrays = data.load_arrays(NAME)
     assert arrays["mask"].shape[0] == 170
     assert arrays["pairs"].shape == (863, 3)
     worlds = [make_env(ID).world(seed) for seed in range(3)]

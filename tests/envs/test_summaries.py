@@ -8,18 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pairbench import (
-    InvalidParameter,
-    LogLinearDPO,
-    LogLinearSELM,
-    PairEnv,
-    World,
-    data,
-    make_env,
-    play,
-)
+from pairbench import InvalidParameter, LogLinearDPO, LogLinearSELM, PairEnv, World, make_env, play
 from pairbench.errors import InvalidData, MissingData
-from pairbench.features import STYLE_NAMES, style_features
+from pairbench.pool.features import STYLE_NAMES, style_features
+from pairbench.worlds import data
 
 ASPECTS = ("coherence", "consistency", "fluency", "relevance")
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -72,7 +64,7 @@ def written(folder: Path, kind: str, content: object) -> Path:
 @pytest.fixture
 def arrays(data_folder: Path, tmp_path: Path, kind: str) -> data.Arrays:
     data.build(kind, written(tmp_path / "clone", kind, articles(kind)))
-    return data.load(kind)
+    return data.load_arrays(kind)
 
 
 # What is built from a clone.
@@ -214,7 +206,7 @@ def test_numbers_as_names_are_names(data_folder: Path, tmp_path: Path, kind: str
     for article in content.values():
         article["sys_summs"] = {int(k[1:]): s for k, s in article["sys_summs"].items()}
     data.build(kind, written(tmp_path / "clone", kind, content))
-    assert data.load(kind)["models"].tolist() == list("01234")
+    assert data.load_arrays(kind)["models"].tolist() == list("01234")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +306,7 @@ def test_a_world_is_a_function_of_its_seed_and_the_file(arrays: data.Arrays, kin
     one, same = env.world(3), env.world(3)
     np.testing.assert_array_equal(one.pool.features, same.pool.features)
     np.testing.assert_array_equal(one.truth.rewards, same.truth.rewards)
-    assert env.data_digest() == data.entry(kind).sha256
+    assert env.data_digest() == data.find_data_file(kind).sha256
 
 
 def test_the_trainer_is_a_parameter(arrays: data.Arrays, kind: str) -> None:
@@ -375,7 +367,7 @@ def real(data_folder: Path, kind: str) -> data.Arrays:
     if not file.is_file():
         pytest.skip(f"../shared/data/{file.name} is not there")
     assert data.add(file).dataset == kind
-    return data.load(kind)
+    return data.load_arrays(kind)
 
 
 def test_a_real_world_is_as_its_documentation_says(real: data.Arrays, kind: str) -> None:

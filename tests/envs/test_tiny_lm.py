@@ -5,11 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pairbench import Environment, InvalidParameter, PairEnv, make_design, make_env
-from pairbench.language.finite import PROMPT
-from pairbench.language.world import LanguageWorld
-from pairbench.policies.language_model import LanguageModelPolicy
-from pairbench.scoring import objective
-from pairbench.world import drawn_world
+from pairbench.language.finite import PROMPT_LENGTH
+from pairbench.language.policy import LanguageModelPolicy
+from pairbench.scoring.exact import objective
+from pairbench.worlds.environment import draw_world
+from pairbench.worlds.finite_language import LanguageWorld
 
 SMALL = (
     "pairbench/TinyLM-v1(words=4, length=3, prompts=20, held_out_prompts=6, completions=6, dim=16, "
@@ -22,7 +22,7 @@ def small(more: str = "") -> Environment:
 
 
 def world(more: str = "", seed: int = 3) -> LanguageWorld:
-    drawn = drawn_world(small(more), seed)
+    drawn = draw_world(small(more), seed)
     assert isinstance(drawn, LanguageWorld)
     return drawn
 
@@ -113,7 +113,7 @@ def gaps(more: str, budgets: list[int]) -> NDArray[np.float64]:
     env.reset(seed=3)
     found = [env.world.gap(env.policy)]
     for _ in budgets:
-        env.step(env.action(design.select(env.view(), env.ledger.left)))
+        env.step(env.action(design.select(env.view(), env.ledger.labels_left)))
         found.append(env.world.gap(env.policy))
     return np.array(found)
 
@@ -185,7 +185,7 @@ def test_what_cannot_be_is_refused(more: str, message: str) -> None:
 def test_prompts_have_four_words() -> None:
     prompts = world().pool.prompts
     assert prompts is not None
-    assert all(len(prompt.split()) == PROMPT for prompt in prompts)
+    assert all(len(prompt.split()) == PROMPT_LENGTH for prompt in prompts)
 
 
 @pytest.mark.slow

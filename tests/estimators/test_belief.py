@@ -95,6 +95,7 @@ def test_centred_rewards_have_mean_zero_in_every_prompt(pool: Pool) -> None:
         there = pool.valid[x]
         expected = rewards[..., x, there] - rewards[..., x, there].mean(axis=-1, keepdims=True)
         np.testing.assert_allclose(found[..., x, there], expected, atol=1e-14)
+        np.testing.assert_array_equal(found[..., x, ~there], 0)
 
 
 def test_variances_of_differences_are_computed_once_and_cannot_be_written_to(

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from pairbench import InvalidParameter, Laplace, Pool, View, make_estimator
 from pairbench.estimators.dawid_skene import dawid_skene
-from pairbench.votes import Votes
+from pairbench.pool.votes import Votes
 from tests.conftest import MakeView
 
 Array = NDArray[np.float64]
@@ -222,7 +222,7 @@ def test_which_is_better_than_from_majorities(make_view: MakeView) -> None:
 
 
 def test_votes_that_are_not_known_cannot_be_weighed(make_view: MakeView, make_pool: Any) -> None:
-    with pytest.raises(InvalidParameter, match=r"needs annotators whose single votes are known"):
+    with pytest.raises(InvalidParameter, match=r"needs an annotator that gives single votes"):
         Laplace(votes="dawid-skene").fit(make_view(make_pool()))
 
 

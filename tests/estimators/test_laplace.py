@@ -223,7 +223,7 @@ def test_trust_in_a_pool_without_scores_is_refused(view: View) -> None:
         ({"trust": 1.0, "unexplained": 0.0}, "unexplained must be a share above 0, up to 1, got 0"),
         ({"trust": 1.0, "unexplained": 1.5}, "unexplained must be a share above 0, up to 1"),
         ({"trust": 1.0, "unexplained": np.nan}, "unexplained must be a share"),
-        ({"unexplained": 0.5}, r"unexplained=0\.5 is about trusted scores; set trust"),
+        ({"unexplained": 0.5}, r"unexplained=0\.5 is about external scores; set trust"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused(params: dict[str, Any], message: str) -> None:

@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 
 from pairbench import Laplace, Members, Pairs, Pool, View, make_estimator
-from pairbench.estimators.laplace import centred_features
 from pairbench.estimators.networks import (
     LEARNING_RATE,
-    STIFFNESS,
+    PRIOR_PRECISION,
     Comparisons,
     NetworkEstimator,
+    draw_weights,
     perceptron,
-    random_weights,
-    trained,
+    train,
 )
+from pairbench.pool.features import centre
 from tests.reference import all_pairs, history, sigmoid
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def linear_variance(view: View) -> float:
     """The mean prior variance of the rewards under r = φᵀθ, θ ~ N(0, I/λ)."""
-    squares = (centred_features(view.pool) ** 2).sum(axis=2)
+    squares = (centre(view.pool.phi, view.pool.valid) ** 2).sum(axis=2)
     return float(squares[view.pool.valid].mean() / view.ridge)
 
 
@@ -276,7 +276,7 @@ def test_members_of_an_ensemble_without_bootstrap_are_surer(
 def test_comparisons_are_those_of_the_view(view: View) -> None:
     comparisons, pool = Comparisons.of(view), view.pool
     rewards = torch.randn(2, pool.valid.size, generator=generator())
-    found = comparisons.loss(rewards[:, comparisons.asked]).numpy()
+    found = comparisons.loss(rewards[:, comparisons.labelled]).numpy()
     table = rewards.numpy().reshape(2, *pool.valid.shape)
     expected = []
     for (x, i, j), label in zip(view.pairs, view.labels, strict=True):
@@ -302,14 +302,14 @@ def test_a_function_of_all_completions_is_put_together_from_blocks(make_view: Ma
         sizes.append(len(inputs))
         return 2 * inputs.T
 
-    found = comparisons.everywhere(double)
+    found = comparisons.evaluate_on_pool(double)
     assert torch.equal(found, 2 * comparisons.inputs.T)
     assert len(sizes) > 1
     assert sum(sizes) == 5100
 
 
 def test_networks_are_those_of_the_formula() -> None:
-    weights = random_weights(2, (3, 4, 5, 1), generator())
+    weights = draw_weights(2, (3, 4, 5, 1), generator())
     assert [tuple(w.shape) for w in weights] == [(2, 4, 4), (2, 5, 5), (2, 6, 1)]
     inputs = torch.randn(7, 3, generator=generator(1))
     masks = [torch.rand(2, 1, size, generator=generator(2)) for size in (4, 5)]
@@ -329,7 +329,7 @@ def test_outputs_have_variance_one_at_any_width() -> None:
     inputs = torch.randn(50, 6, generator=generator())
     inputs /= inputs.square().mean().sqrt()
     for hidden in (8, 64):
-        weights = random_weights(2000, (6, hidden, hidden, 1), generator(1))
+        weights = draw_weights(2000, (6, hidden, hidden, 1), generator(1))
         assert perceptron(weights, inputs).var().item() == pytest.approx(1, abs=0.1)
 
 
@@ -340,7 +340,7 @@ def test_small_steps_change_differences_as_much_as_the_stiffness_says() -> None:
         for hidden in (16, 64):
             tangent, outputs = [], []
             for seed in range(10):
-                weights = random_weights(1, (dim, hidden, hidden, 1), generator(seed))
+                weights = draw_weights(1, (dim, hidden, hidden, 1), generator(seed))
                 weights = [weight.requires_grad_() for weight in weights]
                 values = perceptron(weights, inputs.flatten(0, 1))[0, :, 0].reshape(12, 6)
                 outputs.append((values - values.mean(dim=1, keepdim=True)).square().mean().item())
@@ -349,18 +349,18 @@ def test_small_steps_change_differences_as_much_as_the_stiffness_says() -> None:
                     tangent.append(sum(slope.square().sum().item() for slope in slopes))
             ratios.append(np.mean(tangent) / np.mean(outputs))
     print("small steps over the start:", np.round(ratios, 1))
-    assert min(ratios) > 0.7 * STIFFNESS
-    assert max(ratios) < 1.3 * STIFFNESS
+    assert min(ratios) > 0.7 * PRIOR_PRECISION
+    assert max(ratios) < 1.3 * PRIOR_PRECISION
 
 
 def test_training_is_adam_with_a_falling_rate() -> None:
-    start = random_weights(2, (3, 2), generator())
+    start = draw_weights(2, (3, 2), generator())
     target = torch.randn(2, 4, 2, generator=generator(1))
 
     def loss(weights: list[torch.Tensor]) -> torch.Tensor:
         return (weights[0] - target).square().sum()
 
-    found = trained(start, loss, 20, [3.0])
+    found = train(start, loss, 20, [3.0])
     weight = start[0].clone().requires_grad_()
     adam = torch.optim.Adam([weight], lr=LEARNING_RATE, betas=(0.9, 0.99), eps=1.0)
     fall = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / 20)
@@ -372,5 +372,5 @@ def test_training_is_adam_with_a_falling_rate() -> None:
         fall.step()
     torch.testing.assert_close(found[0], weight.detach(), rtol=1e-4, atol=1e-5)
     assert not found[0].requires_grad
-    enough = trained(start, loss, 500, [3.0])[0]
+    enough = train(start, loss, 500, [3.0])[0]
     torch.testing.assert_close(enough, (2 * target + 3 * start[0]) / 5, rtol=1e-2, atol=1e-3)

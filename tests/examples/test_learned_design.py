@@ -12,11 +12,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
-from pairbench import Design, InvalidParameter, PairEnv, View, make_design, play
-from pairbench.cases import CASES
-from pairbench.conformance import Subject, run_check
+from pairbench import InvalidParameter, PairEnv, View, make_design, play
+from pairbench.checks.cases import CASES
+from pairbench.checks.conformance import run_check
+from pairbench.checks.subject import Subject
+from pairbench.design.registry import DESIGNS
 from pairbench.information import label_information, policy_covariance
-from pairbench.plugins import from_file
+from pairbench.spec.loading import from_file
 
 pytest.importorskip("stable_baselines3")
 
@@ -32,7 +34,7 @@ def file(root: Path) -> str:
 @pytest.fixture(scope="module")
 def example(file: str) -> Iterator[ModuleType]:
     """The module, as the harness loads it, with one small world to train on."""
-    module = sys.modules[from_file(file, Design).__module__]
+    module = sys.modules[from_file(file, DESIGNS.contract).__module__]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("TRAINED_ON", (WORLD,)), ("HELD_OUT", (WORLD,)), ("BUDGETS", BUDGETS)):
             patch.setattr(module, name, value)
@@ -52,7 +54,7 @@ def view() -> View:
     """A view in the second round."""
     env = PairEnv(WORLD, BUDGETS)
     env.reset(seed=1)
-    env.step(env.action(make_design("uniform").select(env.view(), env.ledger.left)))
+    env.step(env.action(make_design("uniform").select(env.view(), env.ledger.labels_left)))
     return env.view()
 
 
@@ -138,10 +140,10 @@ def test_the_reward_is_the_fall_of_log_gap_when_a_round_is_asked(example: Module
         rewards.append(reward)
         assert bool(info) == (len(rewards) in BUDGETS)
         assert reward == 0 or len(rewards) in BUDGETS
-    asked = env.unwrapped.env.pairs
-    assert len(rewards) == len(asked) == BUDGETS[-1]
+    questions = env.unwrapped.env.pairs
+    assert len(rewards) == len(questions) == BUDGETS[-1]
     for start, end in zip((0, *BUDGETS), BUDGETS, strict=False):
-        same.step(same.action(asked[start:end]))
+        same.step(same.action(questions[start:end]))
         gaps.append(same.score().gap)
     falls = -np.diff(np.log(np.array(gaps) + 1e-6))
     np.testing.assert_allclose(np.array(rewards)[np.array(BUDGETS) - 1], falls, rtol=1e-9)
@@ -157,14 +159,15 @@ def test_the_policy_does_not_see_how_candidates_are_numbered(example: ModuleType
     rng = np.random.default_rng(0)
     features = rng.normal(size=model.observation_space.shape).astype(np.float32)
     order = rng.permutation(len(features))
-    both = torch.from_numpy(np.stack([features, features[order]]))
-    logits = model.policy.get_distribution(both).distribution.logits.detach().numpy()
-    values = model.policy.predict_values(both).detach().numpy()
+    observations = torch.from_numpy(np.stack([features, features[order]]))
+    logits = model.policy.get_distribution(observations).distribution.logits.detach().numpy()
+    values = model.policy.predict_values(observations).detach().numpy()
     assert np.ptp(logits[0]) > 0
     np.testing.assert_allclose(logits[1], logits[0][order], rtol=1e-5)
     np.testing.assert_allclose(values[1], values[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_moves_all_weights_and_is_the_same_again(
     example: ModuleType, trained: Path, tmp_path: Path
 ) -> None:
@@ -224,12 +227,12 @@ def test_it_conforms(file: str, trained: Path, check: str) -> None:
         assert (result.status, result.message) == ("pass", "")
 
 
-def test_a_policy_that_was_trained_anew_is_another_design(
+def test_a_policy_that_was_trained_again_is_another_design(
     example: ModuleType, file: str, trained: Path
 ) -> None:
     digest = example.LearnedDesign(str(trained)).digest
     assert make_design(f"{file}(policy={str(trained)!r}, digest={digest!r})").digest == digest  # type: ignore[attr-defined]
-    with pytest.raises(InvalidParameter, match=f"has the digest '{digest}', and not 'beef'"):
+    with pytest.raises(InvalidParameter, match=f"has the digest '{digest}', not 'beef'"):
         example.LearnedDesign(str(trained), "beef")
 
 
@@ -253,6 +256,7 @@ def test_a_policy_of_another_kind_is_refused(example: ModuleType, tmp_path: Path
         example.LearnedDesign(str(tmp_path / "mlp.zip"))
 
 
+@pytest.mark.slow
 def test_the_command_trains_plays_and_prints_markdown(
     example: ModuleType,
     tmp_path: Path,

@@ -3,13 +3,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from pairbench import Pairs, Pool
 from pairbench.information import candidates
-from pairbench.information.candidates import AllPairs, Candidates, Found, ListedPairs
+from pairbench.information.candidates import AllPairs, Candidates, ListedPairs, SearchResult
 from tests.information.reference import all_pairs, differences, slope
 
 MakePool = Callable[..., Pool]
@@ -29,7 +28,7 @@ def true_values(
     return total
 
 
-def check(found: Found, pairs: Pairs, values: Array, count: int, every: bool) -> None:
+def check(found: SearchResult, pairs: Pairs, values: Array, count: int, exhaustive: bool) -> None:
     """What a search says of all candidates holds."""
     rows = {tuple(row): k for k, row in enumerate(pairs.tolist())}
     mine = [rows[tuple(row)] for row in found.pairs.tolist()]
@@ -43,13 +42,13 @@ def check(found: Found, pairs: Pairs, values: Array, count: int, every: bool) ->
     others = np.delete(values, mine)
     assert not len(others) or found.threshold >= others.max() * slack
     assert len(mine) <= count
-    if every:
+    if exhaustive:
         assert len(mine) == min(count, len(pairs))
     # The best is among them, but for what rounding cannot tell apart, as the bound says.
     assert found.values[0] >= values.max() * (1 - 2e-3) or found.bound > 2 * values.max()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=SEEDS,
     scale=st.sampled_from([1.0, 1e-25, 1e-12, 1e12, 1e18]),
@@ -69,26 +68,26 @@ def test_largest_is_what_brute_force_finds(
     flags: tuple[bool, bool, bool],
     memory: int,
 ) -> None:
-    every, ragged, listed = flags
+    exhaustive, ragged, listed = flags
     rng = np.random.default_rng(seed)
     shape = rng.integers([1, 2, 1], [6, 7, 5]).tolist()
     base = make_pool(seed, *shape, ragged=ragged, duplicates=seed % 7 == 0)
     pool = Pool((base.features + 10 * (seed % 3 == 0)) * np.float32(scale), valid=base.valid)
     size = {"none": 0.0, "weak": 1.0, "strong": 50.0, "wild": 1e4}[rewards]
-    given_rewards: list[Array | None] = [size * rng.normal(size=shape[:2]) for _ in range(atoms)]
+    atom_rewards: list[Array | None] = [size * rng.normal(size=shape[:2]) for _ in range(atoms)]
     if rewards == "none":
-        given_rewards = [None] * atoms
+        atom_rewards = [None] * atoms
     factors = [rng.normal(size=(pool.dim, int(rng.integers(1, 4)))) for _ in range(atoms)]
-    pairs, search = all_pairs(pool), AllPairs(pool, given_rewards, memory=memory)
+    pairs, search = all_pairs(pool), AllPairs(pool, atom_rewards, memory=memory)
     chosen: Candidates = search
     if listed:
         pairs = pairs[rng.permutation(len(pairs))[: len(pairs) // 2 + 1]]
         pairs = pairs[np.lexsort(pairs.T[::-1])]
-        chosen = ListedPairs(pool, given_rewards, pairs[:, [0, 2, 1]])
-    found = chosen.largest(factors, count, every=every)
-    values = true_values(pool, pairs, given_rewards, factors)
+        chosen = ListedPairs(pool, atom_rewards, pairs[:, [0, 2, 1]])
+    found = chosen.find_largest(factors, count, exhaustive=exhaustive)
+    values = true_values(pool, pairs, atom_rewards, factors)
     if values.max() > 1e-10 * scale**2:  # below, saturated labels drown in rounding errors
-        check(found, pairs, values, count, every or listed)
+        check(found, pairs, values, count, exhaustive or listed)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-8, 1.0, 1e8, 1e17])
@@ -107,7 +106,7 @@ def test_the_error_bound_holds_at_any_scale(scale: float, dtype: type) -> None:
         if np.isfinite(found.bound):
             assert found.bound >= values.max() * (1 - 1e-12)
             assert found.bound - error <= values.max() + error
-        sure = search.largest(factors, 10)
+        sure = search.find_largest(factors, 10)
         assert values.max() * (1 - 1e-12) <= sure.bound <= values.max() * 1.002
 
 
@@ -117,8 +116,8 @@ def test_float32_is_given_up_where_it_is_too_coarse(make_pool: MakePool) -> None
         AllPairs(pool, [None]),
         true_values(make_pool(0, 4, 5, 3), all_pairs(pool), [None], [np.eye(3)]).max(),
     )
-    assert 1e-9 < search.largest(factors, 10).bound / largest - 1 < 1e-3
-    assert 0 < search.largest(factors, 10, slack=1e-9).bound / largest - 1 < 1e-9
+    assert 1e-9 < search.find_largest(factors, 10).bound / largest - 1 < 1e-3
+    assert 0 < search.find_largest(factors, 10, slack=1e-9).bound / largest - 1 < 1e-9
 
 
 class Reversed:
@@ -138,18 +137,20 @@ class Reversed:
         return done[::-1]
 
 
-@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("exhaustive", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
 def test_ties_do_not_depend_on_the_order_of_the_tiles(
-    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, every: bool, count: int
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, exhaustive: bool, count: int
 ) -> None:
     pool = Pool(np.tile(make_pool(0, 2, 5, 3).features, (6, 1, 1)))
     factors = [np.eye(3)]
-    forward = AllPairs(pool, [None], memory=2000, threads=1).largest(factors, count, every=every)
+    forward = AllPairs(pool, [None], memory=2000, threads=1).find_largest(
+        factors, count, exhaustive=exhaustive
+    )
     monkeypatch.setattr(candidates, "ThreadPoolExecutor", Reversed)
     search = AllPairs(pool, [None], memory=4000, threads=2)
     assert len(search.tiles) > 5
-    backward = search.largest(factors, count, every=every)
+    backward = search.find_largest(factors, count, exhaustive=exhaustive)
     np.testing.assert_array_equal(forward.pairs, backward.pairs)
     assert forward[2:] == backward[2:]
 
@@ -157,7 +158,7 @@ def test_ties_do_not_depend_on_the_order_of_the_tiles(
 def test_the_rewards_of_completions_that_are_not_there_do_not_count(make_pool: MakePool) -> None:
     pool = make_pool(3, 5, 5, 3, ragged=True)
     rewards = np.where(pool.valid, np.random.default_rng(0).normal(size=(5, 5)), 1e6)
-    found = AllPairs(pool, [rewards]).largest([np.eye(3)], 10, slack=1e-4, every=True)
+    found = AllPairs(pool, [rewards]).find_largest([np.eye(3)], 10, slack=1e-4, exhaustive=True)
     values = true_values(pool, all_pairs(pool), [rewards], [np.eye(3)])
     assert found.bound <= values.max() * 1.0001
 
@@ -170,9 +171,11 @@ def test_torch_finds_what_numpy_finds(
     pool, rng = make_pool(3, 9, 6, 3, ragged=True), np.random.default_rng(0)
     rewards = [None if at is None else at * rng.normal(size=(9, 6))]
     values = true_values(pool, all_pairs(pool), rewards, [np.eye(3)])
-    for every in (False, True):
-        found = AllPairs(pool, rewards, device=device).largest([np.eye(3)], 12, every=every)
-        check(found, all_pairs(pool), values, 12, every)
+    for exhaustive in (False, True):
+        found = AllPairs(pool, rewards, device=device).find_largest(
+            [np.eye(3)], 12, exhaustive=exhaustive
+        )
+        check(found, all_pairs(pool), values, 12, exhaustive)
 
 
 def test_the_mean_information_is_that_of_the_pairs(make_pool: MakePool) -> None:
@@ -194,9 +197,9 @@ def test_a_listed_pair_counts_once(make_pool: MakePool) -> None:
 
 
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("0", None), ("", None), ("x", None)])
-def test_the_usual_threads_are_those_of_the_environment(
+def test_the_default_threads_are_those_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, value: str, threads: int | None
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    found = candidates.usual_threads()
+    found = candidates.default_threads()
     assert found == threads if threads else found >= 1

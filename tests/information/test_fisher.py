@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from pairbench import Pool
+from pairbench._util.numerics import logistic_slope
 from pairbench.information import (
     greedy_pairs,
     label_information,
@@ -18,7 +18,7 @@ from pairbench.information import (
     uniform_information,
 )
 from pairbench.information.fisher import pair_slope, trace_criterion
-from pairbench.training.log_linear import fit_theta, logistic_slope
+from pairbench.training.log_linear import fit_theta
 
 Array = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)

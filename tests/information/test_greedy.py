@@ -3,8 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from numpy.typing import NDArray
 
 from pairbench import InvalidParameter, Pairs, Pool
@@ -62,13 +61,11 @@ def check(
         start = start + np.outer(atoms[mine], atoms[mine])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     criterion=st.sampled_from(["d", "i", "a"]),
-    kept=st.sampled_from([2, 5, 4096]),
+    active=st.sampled_from([2, 5, 4096]),
     prior=st.sampled_from([1e-6, 1e-2, 1.0, 100.0]),
     flags=st.tuples(*[st.booleans()] * 5),
 )
@@ -77,11 +74,11 @@ def test_each_choice_is_the_best_of_all(
     monkeypatch: pytest.MonkeyPatch,
     seed: int,
     criterion: str,
-    kept: int,
+    active: int,
     prior: float,
     flags: tuple[bool, bool, bool, bool, bool],
 ) -> None:
-    monkeypatch.setattr(greedy, "_POOL", kept)
+    monkeypatch.setattr(greedy, "_ACTIVE_PAIRS", active)
     repeats, ragged, at_zero, with_past, listed = flags
     rng = np.random.default_rng(seed)
     shape = rng.integers([1, 4, 1], [6, 7, 5])
@@ -138,7 +135,7 @@ def test_the_best_gain_need_not_have_the_largest_fall(
     monkeypatch: pytest.MonkeyPatch, criterion: str
 ) -> None:
     """With a weak prior the gain depends on the direction alone, the fall on the length too."""
-    monkeypatch.setattr(greedy, "_POOL", 2)
+    monkeypatch.setattr(greedy, "_ACTIVE_PAIRS", 2)
     # Long differences along a direction that hardly counts, a short one along that which does.
     phi = np.zeros((6, 2, 2))
     phi[:5, 0, 1] = np.linspace(50, 60, 5)
@@ -176,7 +173,7 @@ def test_a_pool_of_equal_completions_has_choices_too() -> None:
 def test_the_choices_do_not_depend_on_the_number_of_threads(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(greedy, "_POOL", 3)
+    monkeypatch.setattr(greedy, "_ACTIVE_PAIRS", 3)
     # Equal prompts in different tiles: ties must be broken alike.
     pool = Pool(np.tile(make_pool(0, 5, 4, 3).features, (8, 1, 1)))
     for criterion in ("d", "i"):
@@ -198,7 +195,7 @@ def test_what_is_given_is_not_changed(make_pool: MakePool) -> None:
     ("options", "message"),
     [
         ({"criterion": "e"}, r"no greedy criterion 'e'\..* There are: a, d, i"),
-        ({"n": -1}, "n must be a number of pairs, got -1"),
+        ({"n": -1}, "n must be 0 or more, got -1"),
         ({"theta": np.ones(2)}, r"theta must be a finite array \(3,\) .* shape \(2,\)"),
         ({"theta": [0, np.inf, 0]}, "theta must be a finite array"),
         ({"prior": 0.0}, "prior and past together must be positive definite"),

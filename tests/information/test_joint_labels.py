@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pairbench.information import JointLabels, shared_information
+from pairbench.information import JointLabels, mutual_information
 from tests.information.reference import joint_information
 from tests.reference import sigmoid
 
@@ -65,7 +65,7 @@ def test_configurations_become_drawn_ones_beyond_the_limit(draws: Array) -> None
 
 
 def test_shared_information_is_what_two_labels_are_short_of_two(draws: Array) -> None:
-    made = shared_information(draws[:, :4], draws[:, 2:])
+    made = mutual_information(draws[:, :4], draws[:, 2:])
     for m, t in product(range(4), range(2, 6)):
         p = 1 / (1 + np.exp(-draws[:, [m, t]]))
         table = np.stack([p, 1 - p], axis=2)
@@ -76,4 +76,4 @@ def test_shared_information_is_what_two_labels_are_short_of_two(draws: Array) ->
 
 def test_labels_that_are_foregone_share_nothing() -> None:
     sure = np.array([[0.0, 800.0, -800.0], [0.0, 800.0, -800.0]])
-    np.testing.assert_allclose(shared_information(sure, sure), 0, atol=1e-15)
+    np.testing.assert_allclose(mutual_information(sure, sure), 0, atol=1e-15)

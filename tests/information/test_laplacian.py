@@ -1,8 +1,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pairbench import Pool
 from pairbench.information import pair_forms, pair_gram

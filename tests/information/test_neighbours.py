@@ -3,8 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import digamma, gamma
 
-from pairbench.information import NeighbourEntropy
-from pairbench.information import neighbours as module
+from pairbench.information import NeighbourEntropy, neighbours as module
 
 Array = NDArray[np.float64]
 
@@ -22,7 +21,7 @@ def neighbourhood(points: Array, k: int, p: int) -> tuple[float, list[int]]:
 def test_the_entropy_is_that_of_counted_neighbours(
     k: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_ROWS", rows)
+    monkeypatch.setattr(module, "_BLOCK", rows)
     points = np.random.default_rng(k).normal(size=(12, 2))
     taken = [3, 7, 3, 0, 11]
     sample = NeighbourEntropy(points, k, 2)

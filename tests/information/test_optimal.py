@@ -4,8 +4,7 @@ from typing import Any
 import cvxpy
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from pairbench import InvalidParameter, Pool
@@ -139,7 +138,7 @@ def unclear_rank(pool: Pool, thetas: Sequence[Array]) -> bool:
     return bool(((ratio > 1e-19) & (ratio < 1e-11)).any())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     seed=SEEDS,
     kind=st.sampled_from(KINDS),
@@ -345,9 +344,9 @@ NAN = np.full((3, 3), np.nan)
         ({"tol": -0.1}, "tol must lie between 0 and 1"),
         ({"tol": np.nan}, "tol must lie between 0 and 1, got nan"),
         ({"max_sweeps": 0}, "max_sweeps must be 1 or more, got 0"),
-        ({"n": 0}, "n must be a positive number of labels, got 0"),
-        ({"n": np.inf}, "n must be a positive number of labels, got inf"),
-        ({"n": np.nan}, "n must be a positive number of labels, got nan"),
+        ({"n": 0}, "n must be positive and finite, got 0"),
+        ({"n": np.inf}, "n must be positive and finite, got inf"),
+        ({"n": np.nan}, "n must be positive and finite, got nan"),
         ({"beta": 0.0}, "beta must be positive and finite, got 0.0"),
         ({"beta": np.nan}, "beta must be positive and finite, got nan"),
         ({"threads": 0}, "threads must be 1 or more, got 0"),

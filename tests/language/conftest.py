@@ -8,7 +8,7 @@ import pytest
 
 from pairbench import Pool
 from pairbench.language.checkpoints import Checkpoint, load_decoder
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
 
 WORDS = tuple("abcdefgh")
 DECODERS = ("gpt2", "gpt_neox", "llama", "qwen2")
@@ -23,7 +23,7 @@ def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     model = tiny_model(request.param, tokenizer, seed=1)
     for weights in model.parameters():
         weights.data *= 4.0 if weights.dim() > 1 else 1.0
-    folder = save(tmp_path_factory.mktemp(request.param), model, tokenizer)
+    folder = save_model(tmp_path_factory.mktemp(request.param), model, tokenizer)
     return load_decoder(folder, device="cpu", dtype="float32")
 
 

@@ -13,14 +13,14 @@ import pytest
 from pairbench.errors import InvalidParameter
 from pairbench.language.checkpoints import (
     Checkpoint,
-    checked_device,
-    checked_dtype,
     folder_digest,
     load_classifier,
     load_decoder,
     load_encoder,
+    resolve_device,
+    resolve_dtype,
 )
-from pairbench.language.tiny import byte_tokenizer, save, tiny_model
+from pairbench.language.tiny import byte_tokenizer, save_model, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small GPT-2."""
     folder = tmp_path_factory.mktemp("good")
     tokenizer = byte_tokenizer(48)
-    save(folder, tiny_model("gpt2", tokenizer, layers=1), tokenizer)
+    save_model(folder, tiny_model("gpt2", tokenizer, layers=1), tokenizer)
     return folder
 
 
@@ -74,7 +74,7 @@ def test_the_environment_chooses_device_and_dtype(
 @pytest.mark.parametrize("architecture", ["distilbert", "llama-classifier"])
 def test_classifiers_and_encoders_load(architecture: str, folder: Path) -> None:
     tokenizer = byte_tokenizer(48)
-    save(folder, tiny_model(architecture, tokenizer, labels=3), tokenizer)
+    save_model(folder, tiny_model(architecture, tokenizer, labels=3), tokenizer)
     assert load_classifier(str(folder), device="cpu").model.config.num_labels == 3
     encoder = load_encoder(str(folder), device="cpu")
     assert encoder.context == 48
@@ -202,12 +202,12 @@ def test_the_revision_changes_when_a_file_does(copy: Path) -> None:
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "meta", "mps", "cpu:1"])
 def test_what_is_no_device_is_told(device: str) -> None:
     with pytest.raises(InvalidParameter, match=rf"device must be 'auto', .* got '{device}'\."):
-        checked_device(device)
+        resolve_device(device)
 
 
 def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, good: Path) -> None:
     with pytest.raises(InvalidParameter, match=r"'cuda:99' is not there: torch sees \d+ GPUs"):
-        checked_device("cuda:99")
+        resolve_device("cuda:99")
     monkeypatch.setenv("PAIRBENCH_DEVICE", "cuda:99")
     with pytest.raises(InvalidParameter, match="'cuda:99' is not there"):
         load_decoder(str(good))
@@ -232,26 +232,26 @@ def test_devices_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.delenv("PAIRBENCH_DEVICE", raising=False)
-    assert checked_device("cpu") == "cpu"
+    assert resolve_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert checked_device() == checked_device("auto") == "cuda"
-    assert checked_device("cuda:1") == "cuda:1"
+    assert resolve_device() == resolve_device("auto") == "cuda"
+    assert resolve_device("cuda:1") == "cuda:1"
     # As accelerate and torchrun tell the second of two processes.
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert checked_device() == checked_device("cuda") == "cuda:1"
-    assert checked_device("cuda:0") == "cuda:0"
-    assert checked_device("cpu") == "cpu"
+    assert resolve_device() == resolve_device("cuda") == "cuda:1"
+    assert resolve_device("cuda:0") == "cuda:0"
+    assert resolve_device("cpu") == "cpu"
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(InvalidParameter, match="'cuda:2' is not there: torch sees 2 GPUs"):
-        checked_device("cuda")
+        resolve_device("cuda")
 
 
 def test_an_unknown_dtype_is_told_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checked_dtype("float64") == "float64"
+    assert resolve_dtype("float64") == "float64"
     with pytest.raises(InvalidParameter, match=r"got 'bflot16'\. Did you mean 'bfloat16'\?"):
-        checked_dtype("bflot16")
+        resolve_dtype("bflot16")
     monkeypatch.setenv("PAIRBENCH_DTYPE", "half")
     with pytest.raises(InvalidParameter, match="dtype must be one of auto, bfloat16, float16, "):
-        checked_dtype()
+        resolve_dtype()

@@ -25,7 +25,7 @@ def differences() -> dict[str, float]:
     from pairbench.language.rewards import batched_logits
     from pairbench.language.sampling import Sampling, TransformersSampler
     from pairbench.language.tiny import tiny_model
-    from pairbench.language.tokens import tokenised
+    from pairbench.language.tokens import tokenize_pool
     from pairbench.training.fleet import train_fleet
     from pairbench.training.recipe import Recipe
     from tests.language.pretend import Pretend, brought
@@ -61,7 +61,7 @@ def differences() -> dict[str, float]:
     with Pretend():  # type: ignore[no-untyped-call]
         for architecture in ARCHITECTURES:
             here = reference(architecture)
-            tokens = tokenised(pool, here.tokenizer, here.context)
+            tokens = tokenize_pool(pool, here.tokenizer, here.context)
             there = replace(here, model=brought(here.model))
             for name, of in decoders.items():
                 a, b = of(here), of(there)

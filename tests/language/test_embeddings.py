@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from pairbench import Pool
 from pairbench.errors import InvalidParameter, InvalidPool, TrainingFailed
-from pairbench.features import scaled
 from pairbench.information import label_information, policy_covariance
 from pairbench.information.fisher import trace_criterion
 from pairbench.language.checkpoints import Checkpoint, load_decoder
 from pairbench.language.embeddings import hidden_features, score_vectors
 from pairbench.language.likelihood import log_likelihoods
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
-from pairbench.language.tokens import Tokens, tokenised
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
+from pairbench.language.tokens import Tokens, tokenize_pool
+from pairbench.pool.features import rescale
 from tests.language.conftest import MakeWords
 
 Array = NDArray[np.float64]
 
 
 def of(checkpoint: Checkpoint, pool: Pool, ends: bool = True) -> Tokens:
-    return tokenised(pool, checkpoint.tokenizer, checkpoint.context, ends=ends)
+    return tokenize_pool(pool, checkpoint.tokenizer, checkpoint.context, ends=ends)
 
 
 def text(tokens: Tokens, x: int, k: int) -> tuple[list[int], list[int]]:
@@ -219,7 +219,7 @@ def enumerated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, To
     model = tiny_model("gpt2", tokenizer, width=16, layers=1, seed=3)
     for weights in model.parameters():
         weights.data *= 3.0 if weights.dim() > 1 else 1.0
-    folder = save(tmp_path_factory.mktemp("enumerated"), model, tokenizer)
+    folder = save_model(tmp_path_factory.mktemp("enumerated"), model, tokenizer)
     checkpoint = load_decoder(folder, device="cpu", dtype="float32")
     ids = np.array([*itertools.product(range(3, 8), repeat=3)])
     prompts = np.random.default_rng(0).integers(3, 8, (12, 3))
@@ -254,11 +254,11 @@ def test_projected_scores_have_the_trace_criterion_of_the_scores(
     log_probs = log_likelihoods(checkpoint.model, tokens)
     log_probs -= np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
     mask = np.ones(log_probs.shape, dtype=np.bool_)
-    exact = scaled(exact, mask)
+    exact = rescale(exact, mask)
 
     def errors(dim: int) -> Array:
         projected = score_vectors(checkpoint, tokens, dim).astype(np.float64)
-        pool = Pool(scaled(projected, mask), log_ref=log_probs)
+        pool = Pool(rescale(projected, mask), log_ref=log_probs)
         covariance, found = policy_covariance(pool), []
         for n, ridge in itertools.product((24, 96, 192), (0.25, 1.0, 4.0)):
             pairs = some_pairs(log_probs, 8, n)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chisquare
 
 from pairbench.language.checkpoints import load_classifier
-from pairbench.language.finite import PROMPT, FiniteLanguage, Grammar, Reward
+from pairbench.language.finite import PROMPT_LENGTH, FiniteLanguage, Grammar, Reward
 from pairbench.language.likelihood import log_likelihoods
 
 SMALL = FiniteLanguage(words=4, length=3, steps=150, seed=0)
@@ -29,21 +29,21 @@ def test_sequences_follow_the_transitions() -> None:
 def test_continued_sequences_begin_as_they_are_begun() -> None:
     grammar, rng = Grammar(5, 1), np.random.default_rng(0)
     begun = grammar.sample(rng, 50, 4)
-    longer = grammar.continued(rng, begun, 7)
+    longer = grammar.extend(rng, begun, 7)
     assert longer.shape == (50, 7)
     np.testing.assert_array_equal(longer[:, :4], begun)
 
 
 def test_prompts_differ() -> None:
     prompts = Grammar(3, 0).prompts(np.random.default_rng(0), 40)
-    assert prompts.shape == (40, PROMPT)
+    assert prompts.shape == (40, PROMPT_LENGTH)
     assert len(np.unique(prompts, axis=0)) == 40
 
 
 def test_rewards_are_those_of_a_slow_transcription() -> None:
     rng = np.random.default_rng(0)
     reward = Reward.draw(rng, 5)
-    prompts = rng.integers(5, size=(3, PROMPT))
+    prompts = rng.integers(5, size=(3, PROMPT_LENGTH))
     completions = rng.integers(5, size=(3, 4, 6))
     for x in range(3):
         for k in range(4):
@@ -75,7 +75,7 @@ def test_the_reference_has_learnt_the_grammar_and_is_kept(
 ) -> None:
     monkeypatch.setenv("PAIRBENCH_CACHE", str(tmp_path))
     language = FiniteLanguage(words=4, length=3, steps=150, seed=0)
-    prompts = language.grammar.sample(np.random.default_rng(0), 6, PROMPT)
+    prompts = language.grammar.sample(np.random.default_rng(0), 6, PROMPT_LENGTH)
     log_ref = language.log_ref(prompts)
     np.testing.assert_allclose(np.exp(log_ref).sum(axis=1), 1)
     transitions, true = language.grammar.transitions, np.zeros_like(log_ref)
@@ -96,19 +96,20 @@ def test_the_reference_has_learnt_the_grammar_and_is_kept(
 
 def test_the_reference_stays_in_the_language() -> None:
     """Little of what it says is no word of the language, which log π_ref leaves out."""
-    prompts = SMALL.grammar.sample(np.random.default_rng(0), 6, PROMPT)
+    prompts = SMALL.grammar.sample(np.random.default_rng(0), 6, PROMPT_LENGTH)
     every = np.broadcast_to(SMALL.completions, (6, *SMALL.completions.shape))
     values = log_likelihoods(SMALL.reference.model, SMALL.tokens(prompts, every))
     assert np.exp(values).sum(axis=1).min() > 0.97
 
 
+@pytest.mark.slow
 def test_a_reward_model_learns_the_truth_but_is_not_the_truth() -> None:
     import torch
 
     rng = np.random.default_rng(0)
     reward = Reward.draw(rng, 4)
     model = load_classifier(SMALL.reward_model(reward, 1.0, seed=3), device="cpu").model
-    prompts = SMALL.grammar.sample(rng, 20, PROMPT)
+    prompts = SMALL.grammar.sample(rng, 20, PROMPT_LENGTH)
     every = np.concatenate(
         [np.repeat(prompts[:, None], 64, axis=1), np.tile(SMALL.completions, (20, 1, 1))], axis=2
     )

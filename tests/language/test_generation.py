@@ -17,25 +17,25 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from pairbench.annotation.pools import load_pool, read_corpus
 from pairbench.annotation.round import plan_round
-from pairbench.annotation.rows import read_rows
 from pairbench.errors import (
-    FileThere,
     InvalidData,
     InvalidParameter,
+    OutputExists,
     PairbenchError,
     RunError,
     UnknownName,
 )
 from pairbench.language.checkpoints import load_decoder
-from pairbench.language.generation import Generated, Generation, generate_pool
+from pairbench.language.generation import GenerationSettings, GenerationSummary, generate_pool
 from pairbench.language.sampling import Sampling
-from pairbench.language.tiny import byte_tokenizer, save, tiny_model, word_tokenizer
+from pairbench.language.tiny import byte_tokenizer, save_model, tiny_model, word_tokenizer
+from pairbench.pool.corpus import load_pool, read_corpus
+from pairbench.pool.records import iter_records
 
 WORDS = "abcdefgh"
 PROMPTS = ["a", "b c d", "e f", "g", "h a"]
-WHAT = Generation(completions=4, sampling=Sampling(6, seed=3), shard=2)
+WHAT = GenerationSettings(completions=4, sampling=Sampling(6, seed=3), shard=2)
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -43,7 +43,7 @@ def made(folder: Path, tokenizer: Any, seed: int = 1) -> str:
     model = tiny_model("gpt2", tokenizer, layers=1, seed=seed)
     for weights in model.parameters():
         weights.data *= 4.0 if weights.dim() > 1 else 1.0
-    return save(folder, model, tokenizer)
+    return save_model(folder, model, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def other_policy(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(policy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Generated]:
+def whole(policy: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GenerationSummary]:
     """A pool, which tests read only."""
     out = tmp_path_factory.mktemp("whole") / "pool"
     return out, generate_pool(policy, PROMPTS, out, WHAT)
 
 
 @pytest.fixture
-def pool(whole: tuple[Path, Generated], tmp_path: Path) -> Path:
+def pool(whole: tuple[Path, GenerationSummary], tmp_path: Path) -> Path:
     shutil.copytree(whole[0], tmp_path / "pool")
     return tmp_path / "pool"
 
@@ -74,7 +74,7 @@ def shards(out: Path) -> dict[str, bytes]:
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
-    return [row.values for row in read_rows(out)]
+    return [row.values for row in iter_records(out)]
 
 
 # -- what it holds -------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_rows_hold_what_the_model_says_of_the_texts(
                 np.testing.assert_allclose(row["embeddings"][k], wanted, atol=1e-4)
 
 
-def test_counts_are_those_of_the_rows(whole: tuple[Path, Generated]) -> None:
+def test_counts_are_those_of_the_rows(whole: tuple[Path, GenerationSummary]) -> None:
     out, done = whole
     found = rows(out)
     assert (done.prompts, done.repeated, done.shards, done.made) == (5, 0, 3, 3)
@@ -121,7 +121,7 @@ def test_counts_are_those_of_the_rows(whole: tuple[Path, Generated]) -> None:
 
 
 def test_texts_do_not_depend_on_shards_batches_or_other_prompts(
-    policy: str, whole: tuple[Path, Generated], tmp_path: Path
+    policy: str, whole: tuple[Path, GenerationSummary], tmp_path: Path
 ) -> None:
     expected = {row["prompt"]: row for row in rows(whole[0])}
     what = replace(WHAT, shard=3, completions=7)
@@ -135,7 +135,7 @@ def test_texts_do_not_depend_on_shards_batches_or_other_prompts(
 
 def test_duplicates_are_counted_and_empty_completions_left_out(tmp_path: Path) -> None:
     words = made(tmp_path / "model", word_tokenizer("ab", context=8), seed=4)
-    what = Generation(completions=30, sampling=Sampling(1), features="none")
+    what = GenerationSettings(completions=30, sampling=Sampling(1), features="none")
     done = generate_pool(words, ["a", "b", "a ", "a b"], tmp_path / "pool", what)
     assert (done.prompts, done.repeated) == (3, 1)
     found = rows(tmp_path / "pool")
@@ -152,7 +152,7 @@ def test_duplicates_are_counted_and_empty_completions_left_out(tmp_path: Path) -
 def test_texts_that_have_become_too_long_are_left_out(tmp_path: Path) -> None:
     # Half a character of two bytes is told by one of three.
     policy = made(tmp_path / "model", byte_tokenizer(36))
-    what = Generation(completions=8, sampling=Sampling(15), shard=2)
+    what = GenerationSettings(completions=8, sampling=Sampling(15), shard=2)
     done = generate_pool(policy, ["Prompt 1", "Prompt 2", "Prompt 3"], tmp_path / "pool", what)
     assert 0 < done.unfit < 24
     assert done.completions + done.empty + done.unfit == 24
@@ -168,7 +168,7 @@ def test_a_model_that_says_nothing_makes_a_pool_without_completions(
     silent = load_decoder(policy)
     silent.model.transformer.ln_f.weight.data[:] = 0
     silent.model.transformer.ln_f.bias.data = 50 * silent.model.transformer.wte.weight.data[2]
-    folder = save(tmp_path / "silent", silent.model, silent.tokenizer)
+    folder = save_model(tmp_path / "silent", silent.model, silent.tokenizer)
     done = generate_pool(folder, PROMPTS, tmp_path / "pool", WHAT)
     assert (done.completions, done.empty) == (0, 20)
     assert [row["completions"] for row in rows(tmp_path / "pool")] == [[]] * 5
@@ -180,7 +180,7 @@ def test_a_model_that_says_nothing_makes_a_pool_without_completions(
 
 
 def test_what_is_missing_is_made_and_the_rest_is_left(
-    policy: str, whole: tuple[Path, Generated], pool: Path
+    policy: str, whole: tuple[Path, GenerationSummary], pool: Path
 ) -> None:
     (pool / "00001.parquet").unlink()
     (pool / ".00001.parquet.99.tmp").write_bytes(b"cut")
@@ -242,6 +242,7 @@ def test_another_model_dtype_or_prompts_are_refused(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="kills a process as on Linux")
+@pytest.mark.slow
 def test_a_killed_command_goes_on_and_comes_to_the_same(
     tmp_path: Path, policy: str, here: Cli, root: Path
 ) -> None:
@@ -312,7 +313,7 @@ def test_the_command_says_what_it_made(
 # -- reading -------------------------------------------------------------------------------------
 
 
-def test_a_pool_is_loaded_for_environments(whole: tuple[Path, Generated]) -> None:
+def test_a_pool_is_loaded_for_environments(whole: tuple[Path, GenerationSummary]) -> None:
     pool = load_pool(whole[0])
     assert pool.prompts == tuple(PROMPTS)
     assert pool.texts is not None
@@ -333,7 +334,7 @@ def test_a_pool_without_embeddings_is_no_environments(policy: str, tmp_path: Pat
         load_pool(tmp_path / "pool")
 
 
-def test_pairs_are_chosen_from_it(whole: tuple[Path, Generated]) -> None:
+def test_pairs_are_chosen_from_it(whole: tuple[Path, GenerationSummary]) -> None:
     planned = plan_round(whole[0], "uniform", 8, dim=4)
     assert planned.features.startswith("the file's embeddings, 32 dimensions")
     assert np.ptp(planned.pool.log_ref[planned.pool.valid]) > 0.1
@@ -363,9 +364,9 @@ def test_folders_that_are_no_pools_are_told(pool: Path, tmp_path: Path) -> None:
 def test_a_folder_with_other_things_is_left_alone(policy: str, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.tex").write_text("")
-    with pytest.raises(FileThere, match=r"holds other things \(thesis.tex\)"):
+    with pytest.raises(OutputExists, match=r"holds other things \(thesis.tex\)"):
         generate_pool(policy, PROMPTS, tmp_path / "work", WHAT)
-    with pytest.raises(FileThere, match=r"thesis.tex is a file\. A pool is a folder"):
+    with pytest.raises(OutputExists, match=r"thesis.tex is a file\. A pool is a folder"):
         generate_pool(policy, PROMPTS, tmp_path / "work" / "thesis.tex", WHAT)
     with pytest.raises(RunError, match="cannot write into"):
         generate_pool(policy, PROMPTS, tmp_path / "work" / "thesis.tex" / "pool", WHAT)
@@ -418,7 +419,7 @@ def test_settings_that_cannot_be(
     settings: dict[str, Any], kind: type[PairbenchError], message: str
 ) -> None:
     with pytest.raises(kind) as error:
-        Generation(**settings)
+        GenerationSettings(**settings)
     assert str(error.value).startswith(message)
 
 

@@ -14,7 +14,7 @@ from pairbench.language.likelihood import (
     log_likelihoods,
     tree_log_likelihoods,
 )
-from pairbench.language.tokens import Tokens, tokenised
+from pairbench.language.tokens import Tokens, tokenize_pool
 from tests.language.conftest import MakeWords
 
 
@@ -34,7 +34,7 @@ def slow(checkpoint: Checkpoint, tokens: Tokens) -> NDArray[np.float64]:
 
 
 def of(checkpoint: Checkpoint, pool: Pool, ends: bool = True) -> Tokens:
-    return tokenised(pool, checkpoint.tokenizer, checkpoint.context, ends=ends)
+    return tokenize_pool(pool, checkpoint.tokenizer, checkpoint.context, ends=ends)
 
 
 @pytest.mark.parametrize("ends", [True, False])

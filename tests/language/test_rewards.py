@@ -19,7 +19,7 @@ from pairbench.language import rewards
 from pairbench.language.checkpoints import load_classifier
 from pairbench.language.rewards import RewardModel, batched_logits, pool_scores, text_scores
 from pairbench.language.score_store import ScoreStore
-from pairbench.language.tiny import byte_tokenizer, save, tiny_model, word_tokenizer
+from pairbench.language.tiny import byte_tokenizer, save_model, tiny_model, word_tokenizer
 from tests.language.conftest import WORDS, MakeWords
 
 CLASSIFIERS = ("distilbert", "llama-classifier")
@@ -49,7 +49,7 @@ def make_model(tmp_path: Path) -> MakeModel:
             weights.data *= 4.0 if weights.dim() > 1 else 1.0
         for key, value in own.items():
             setattr(model.config, key, value)
-        return save(tmp_path / (name or f"{architecture}-{labels}-{seed}"), model, tokenizer)
+        return save_model(tmp_path / (name or f"{architecture}-{labels}-{seed}"), model, tokenizer)
 
     return make
 
@@ -226,7 +226,7 @@ def test_without_new_texts_no_model_is_loaded(
 ) -> None:
     folder, texts = make_model(), words(5)
     first = text_scores(texts, folder)
-    monkeypatch.setattr(rewards, "_loaded", None)
+    monkeypatch.setattr(rewards, "_load", None)
     np.testing.assert_array_equal(text_scores(texts, folder), first)
 
 
@@ -328,7 +328,7 @@ def test_what_was_scored_before_a_failure_is_kept(
             raise KeyboardInterrupt
         return plain(*given)
 
-    monkeypatch.setitem(rewards._TOKENS, "cpu", 100)
+    monkeypatch.setitem(rewards._BATCH, "cpu", 100)
     monkeypatch.setattr(rewards, "_logits", broken)
     with pytest.raises(KeyboardInterrupt):
         text_scores(texts, folder)
@@ -383,8 +383,8 @@ def test_gpus_take_turns(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch)
         store.write(dict.fromkeys(todo, 1.0))
         return 0
 
-    monkeypatch.setattr(rewards, "_read_on", read_on)
-    monkeypatch.setattr(rewards, "_LEAST", 20)
+    monkeypatch.setattr(rewards, "_score_on_device", read_on)
+    monkeypatch.setattr(rewards, "_MIN_SHARE", 20)
     monkeypatch.setattr(
         rewards, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(1)
     )
@@ -424,7 +424,7 @@ def test_a_killed_process_leaves_what_it_had(
     script = f"""
 import os
 from pairbench.language import rewards
-rewards._SECONDS, rewards._TOKENS["cpu"], plain, calls = 0, 100, rewards._logits, 0
+rewards._FLUSH_SECONDS, rewards._BATCH["cpu"], plain, calls = 0, 100, rewards._logits, 0
 def killed(*given):
     global calls
     calls += 1
@@ -484,7 +484,7 @@ def test_a_score_that_is_no_number_is_told_with_its_place(
     tokenizer = word_tokenizer(WORDS, context=32)
     model = tiny_model("distilbert", tokenizer)
     model.get_input_embeddings().weight.data[tokenizer.convert_tokens_to_ids("h")] = np.nan
-    folder = save(Path(make_model()).parent / "nan", model, tokenizer)
+    folder = save_model(Path(make_model()).parent / "nan", model, tokenizer)
     pool = make_words(words=3)
     assert pool.texts is not None
     rows = [[*row] for row in pool.texts]
@@ -517,7 +517,7 @@ def test_texts_that_are_not_there_are_told(make_model: MakeModel) -> None:
 
 def test_a_head_that_was_never_trained_is_refused(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(64)
-    folder = save(tmp_path / "decoder", tiny_model("llama", tokenizer), tokenizer)
+    folder = save_model(tmp_path / "decoder", tiny_model("llama", tokenizer), tokenizer)
     with pytest.raises(InvalidParameter, match=r"does not hold the reward model .*score"):
         text_scores([("a", " b")], RewardModel(folder, label=0))
 
@@ -581,7 +581,7 @@ def test_one_output_needs_no_label_and_may_have_one(make_model: MakeModel) -> No
 
 def test_a_chat_needs_a_template(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(64)
-    folder = save(tmp_path / "plain", tiny_model("distilbert", tokenizer), tokenizer)
+    folder = save_model(tmp_path / "plain", tiny_model("distilbert", tokenizer), tokenizer)
     with pytest.raises(InvalidParameter, match=r"has no chat template\. Take template='plain'"):
         text_scores([("a", " b")], RewardModel(folder, template="chat"))
 
@@ -590,6 +590,6 @@ def test_a_tokenizer_without_pad_and_end_is_refused(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(64)
     model = tiny_model("distilbert", tokenizer)
     tokenizer.pad_token = tokenizer.eos_token = None
-    folder = save(tmp_path / "bare", model, tokenizer)
+    folder = save_model(tmp_path / "bare", model, tokenizer)
     with pytest.raises(InvalidParameter, match="has neither a pad nor an EOS token"):
         text_scores([("a", " b")], folder)

@@ -19,7 +19,7 @@ from pairbench.language.sampling import (
     TransformersSampler,
     VllmSampler,
     completion_text,
-    end_tokens,
+    end_token_ids,
 )
 from pairbench.language.tiny import byte_tokenizer, word_tokenizer
 
@@ -28,12 +28,12 @@ PROMPTS = [[3], [4, 5, 6], [7, 8], [9, 9, 9, 9]]  # of different lengths: some a
 
 
 def streams(n: int, prompt: int = 0) -> NDArray[np.int64]:
-    """Those of completions 0 to n − 1 of a prompt."""
+    """Return the stream ids of completions 0 to n − 1 of a prompt."""
     return np.stack([np.full(n, prompt), np.zeros(n, dtype=int), np.arange(n)], axis=1)
 
 
 def each(n: int) -> tuple[list[list[int]], NDArray[np.int64]]:
-    """n rows of each of the prompts."""
+    """Return n rows of each prompt, with their stream ids."""
     rows = [prompt for prompt in PROMPTS for _ in range(n)]
     return rows, np.concatenate([streams(n, x) for x in range(len(PROMPTS))])
 
@@ -41,19 +41,19 @@ def each(n: int) -> tuple[list[list[int]], NDArray[np.int64]]:
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     from pairbench.language.checkpoints import load_decoder
-    from pairbench.language.tiny import save, tiny_model
+    from pairbench.language.tiny import save_model, tiny_model
 
     tokenizer = word_tokenizer("abcdefgh", context=32)
     model = tiny_model("gpt2", tokenizer, layers=1, seed=3)
     for weights in model.parameters():
         weights.data *= 4.0 if weights.dim() > 1 else 1.0
-    folder = save(tmp_path_factory.mktemp("gpt2"), model, tokenizer)
+    folder = save_model(tmp_path_factory.mktemp("gpt2"), model, tokenizer)
     return load_decoder(folder, device="cpu", dtype="float32")
 
 
 @pytest.fixture
 def own(gpt2: Checkpoint) -> Checkpoint:
-    """One whose model a test may change."""
+    """A copy whose model a test may change."""
     return replace(gpt2, model=copy.deepcopy(gpt2.model))
 
 
@@ -168,7 +168,7 @@ def test_the_model_is_left_as_it_was_and_its_own_habits_have_no_say(own: Checkpo
 
 def test_a_model_may_have_several_tokens_that_end(own: Checkpoint) -> None:
     own.model.generation_config.eos_token_id = [5, 7]
-    assert end_tokens(own) == [2, 5, 7]
+    assert end_token_ids(own) == [2, 5, 7]
     rows, numbers = each(20)
     samples = TransformersSampler(own, Sampling(8))(rows, numbers)
     assert not {2, 5, 7} & {token for sample in samples for token in sample.ids}
@@ -291,7 +291,7 @@ def test_a_character_may_be_parted_by_the_end_of_the_prompt() -> None:
         ({"temperature": float("nan")}, "temperature must be positive and finite, got nan."),
         ({"top_p": 0.0}, "top_p must be in (0, 1], got 0.0."),
         ({"top_p": 1.5}, "top_p must be in (0, 1], got 1.5."),
-        ({"seed": -1}, "seed must be zero or more, got -1."),
+        ({"seed": -1}, "seed must be 0 or more, got -1."),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pairbench.errors import TrainingFailed
-from pairbench.language.supervised import next_tokens, preferences, train
+from pairbench.language.supervised import next_token_loss, preference_loss, train
 from pairbench.language.tiny import tiny_model, word_tokenizer
 
 TOKENIZER = word_tokenizer("abcd", context=8)
@@ -20,7 +20,9 @@ def test_a_decoder_learns_the_next_token_and_the_same_again() -> None:
 
     def learnt() -> tuple[float, list[float]]:
         model = tiny_model("gpt2", TOKENIZER)
-        loss = train(model, next_tokens(model, alternating), steps=120, learning_rate=3e-3, seed=0)
+        loss = train(
+            model, next_token_loss(model, alternating), steps=120, learning_rate=3e-3, seed=0
+        )
         with torch.no_grad():
             said = model(torch.tensor([[3, 5, 3]])).logits[0, -1].softmax(-1)
         return loss, said.tolist()
@@ -41,7 +43,7 @@ def test_a_classifier_learns_what_is_preferred() -> None:
         return np.where(first, texts[0], texts[1]), np.where(first, texts[1], texts[0])
 
     model = tiny_model("llama-classifier", TOKENIZER)
-    train(model, preferences(model, pairs), steps=80, learning_rate=3e-3, seed=0)
+    train(model, preference_loss(model, pairs), steps=80, learning_rate=3e-3, seed=0)
     with torch.no_grad():
         many, none = model(torch.tensor([[3, 3, 4, 3], [4, 5, 6, 4]])).logits[:, 0].tolist()
     assert many > none + 1
@@ -50,4 +52,4 @@ def test_a_classifier_learns_what_is_preferred() -> None:
 def test_training_that_diverges_is_told() -> None:
     model = tiny_model("gpt2", TOKENIZER)
     with pytest.raises(TrainingFailed, match=r"diverged: .* learning rate below 1e\+30"):
-        train(model, next_tokens(model, alternating), steps=9, learning_rate=1e30, seed=0)
+        train(model, next_token_loss(model, alternating), steps=9, learning_rate=1e30, seed=0)

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from pairbench import Pool
 from pairbench.errors import InvalidPool
 from pairbench.language.tiny import BEGIN, END, PAD, byte_tokenizer, word_tokenizer
-from pairbench.language.tokens import Tokens, tokenised
+from pairbench.language.tokens import Tokens, tokenize_pool
 
 LONG = 10_000
 
@@ -80,12 +79,12 @@ def as_trl(tokenizer: Any, prompt: str, chosen: str, rejected: str) -> dict[str,
 text = st.text("abc ", max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(st.tuples(text, text, text), min_size=1, max_size=4), ended=st.booleans())
 def test_pairs_are_tokenised_as_trl_does(rows: list[tuple[str, str, str]], ended: bool) -> None:
     end = END if ended else ""
     pool = of_texts([row[0] for row in rows], [[row[1], row[2] + end] for row in rows])
-    heads, tails = lists(tokenised(pool, merging(), LONG))
+    heads, tails = lists(tokenize_pool(pool, merging(), LONG))
     for row, head, tail in zip(rows, heads, tails, strict=True):
         expected = as_trl(merging(), row[0], row[1], row[2] + end)
         assert {"prompt_ids": head, "chosen_ids": tail[0], "rejected_ids": tail[1]} == expected
@@ -96,7 +95,7 @@ def test_pairs_are_tokenised_as_trl_does(rows: list[tuple[str, str, str]], ended
 
 def test_tokens_that_merge_across_the_boundary_belong_to_the_completion() -> None:
     heads, tails = lists(
-        tokenised(of_texts(["b a", "b a"], [["bc", "c"], ["c", "c c"]]), merging(), LONG)
+        tokenize_pool(of_texts(["b a", "b a"], [["bc", "c"], ["c", "c c"]]), merging(), LONG)
     )
     names = merging().convert_ids_to_tokens
     # "a" and "bc" make "abc", so that " a" ends none of the first prompt's texts.
@@ -109,7 +108,7 @@ def test_tokens_that_merge_across_the_boundary_belong_to_the_completion() -> Non
 
 def test_a_prompts_end_is_where_all_of_its_completions_agree() -> None:
     three = of_texts(["b a"], [["c", "bc", "c c"]])
-    heads, tails = lists(tokenised(three, merging(), LONG))
+    heads, tails = lists(tokenize_pool(three, merging(), LONG))
     assert merging().convert_ids_to_tokens(heads[0]) == [BEGIN, "b"]
     for said, ids in zip(["c", "bc", "c c"], tails[0], strict=True):
         assert heads[0] + ids == merging()(f"b a{said}{END}")["input_ids"]
@@ -118,13 +117,13 @@ def test_a_prompts_end_is_where_all_of_its_completions_agree() -> None:
 def test_other_prompts_and_missing_completions_change_nothing() -> None:
     tokenizer = word_tokenizer("abcdef")
     whole = of_texts(["a", "b c d", "e"], [[" a", " b c"], [" d", " e f a"], [" c", " d"]])
-    heads, tails = lists(tokenised(whole, tokenizer, LONG))
+    heads, tails = lists(tokenize_pool(whole, tokenizer, LONG))
     for x in range(3):
-        assert lists(tokenised(whole.subset([x]), tokenizer, LONG)) == ([heads[x]], [tails[x]])
+        assert lists(tokenize_pool(whole.subset([x]), tokenizer, LONG)) == ([heads[x]], [tails[x]])
     there = np.array([[True, False, True]] * 2)
     texts = [[" a", "", " b c"], [" d e", "", " f"]]
     ragged = Pool(np.zeros((2, 3, 1)), prompts=["a", "b c d"], texts=texts, valid=there)
-    tokens = tokenised(ragged, tokenizer, LONG)
+    tokens = tokenize_pool(ragged, tokenizer, LONG)
     assert (tokens.completions[:, 1] == -1).all()
     assert lists(tokens)[0] == [[3], [4, 5, 6]]
     assert lists(tokens)[1][0] == [[3, 2], [], [4, 5, 2]]
@@ -132,7 +131,7 @@ def test_other_prompts_and_missing_completions_change_nothing() -> None:
 
 def test_without_ends_nothing_is_appended_and_the_prompt_is_the_same() -> None:
     pool = of_texts(["ab"], [[" b", f"c{END}"]])
-    heads, tails = lists(tokenised(pool, merging(), LONG, ends=False))
+    heads, tails = lists(tokenize_pool(pool, merging(), LONG, ends=False))
     names = merging().convert_ids_to_tokens
     assert [names(ids) for ids in tails[0]] == [["ab", " ", "b"], ["abc", END]]
     assert names(heads[0]) == [BEGIN]
@@ -140,21 +139,21 @@ def test_without_ends_nothing_is_appended_and_the_prompt_is_the_same() -> None:
 
 def test_tokens_are_kept_for_the_next_model() -> None:
     pool = of_texts(["ab"], [["a", "b"]])
-    assert tokenised(pool, merging(), LONG) is tokenised(pool, merging(), LONG)
+    assert tokenize_pool(pool, merging(), LONG) is tokenize_pool(pool, merging(), LONG)
 
 
 def test_an_empty_completion_is_its_end_and_nothing_without() -> None:
     pool = of_texts(["a", "b"], [["c", "b"], ["a", ""]])
-    assert lists(tokenised(pool, merging(), LONG))[1][1][1] == [2]
+    assert lists(tokenize_pool(pool, merging(), LONG))[1][1][1] == [2]
     with pytest.raises(InvalidPool, match=r"completion 1 of prompt 1 is empty: .*Leave it out"):
-        tokenised(pool, merging(), LONG, ends=False)
+        tokenize_pool(pool, merging(), LONG, ends=False)
 
 
 def test_a_completion_that_is_too_long_is_named() -> None:
     pool = of_texts(["a", "b c"], [["a", "b"], ["a", "bbbb"]])
-    tokenised(pool, merging(), 9)
+    tokenize_pool(pool, merging(), 9)
     with pytest.raises(InvalidPool, match=r"1 of prompt 1 has 9 tokens with .* model reads 8\."):
-        tokenised(pool, merging(), 8)
+        tokenize_pool(pool, merging(), 8)
 
 
 @pytest.mark.parametrize("missing", ["prompts", "texts"])
@@ -162,15 +161,15 @@ def test_a_pool_without_texts_is_refused(missing: str) -> None:
     given_texts: dict[str, Any] = {"prompts": ["a"], "texts": [["b", "c"]]}
     del given_texts[missing]
     with pytest.raises(InvalidPool, match=r"does not know those of its (prompts|completions)\."):
-        tokenised(Pool(np.zeros((1, 2, 1)), **given_texts), merging(), LONG)
+        tokenize_pool(Pool(np.zeros((1, 2, 1)), **given_texts), merging(), LONG)
 
 
 def test_a_prompt_without_a_token_of_its_own_is_refused() -> None:
     with pytest.raises(InvalidPool, match=r"prompt 1 has no token, .* BOS token"):
-        tokenised(of_texts(["a", ""], [["b", "c"]] * 2), byte_tokenizer(), LONG)
+        tokenize_pool(of_texts(["a", ""], [["b", "c"]] * 2), byte_tokenizer(), LONG)
     # All of "a" merges with "b".
     with pytest.raises(InvalidPool, match="prompt 0 has no token"):
-        tokenised(of_texts(["a"], [["b", "c"]]), merging(begins=False), LONG)
+        tokenize_pool(of_texts(["a"], [["b", "c"]]), merging(begins=False), LONG)
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:
@@ -178,7 +177,7 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer.eos_token = None
     pool = of_texts(["a"], [["b", "c"]])
     with pytest.raises(InvalidPool, match="no EOS token to end a completion with"):
-        tokenised(pool, tokenizer, LONG)
-    assert lists(tokenised(pool, tokenizer, LONG, ends=False))[1] == [
+        tokenize_pool(pool, tokenizer, LONG)
+    assert lists(tokenize_pool(pool, tokenizer, LONG, ends=False))[1] == [
         [tokenizer("b")["input_ids"], tokenizer("c")["input_ids"]]
     ]

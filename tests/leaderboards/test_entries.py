@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from pairbench.boards import load_board
-from pairbench.harness.play import play
-from pairbench.registry import design_names, make_design, make_env, parsed
-from pairbench.standings import standings
-from pairbench.submission.collection import load_entries
-from pairbench.submission.entry import BoardEntry
+from pairbench.boards.board import load_board
+from pairbench.boards.collection import load_entries
+from pairbench.boards.entry import BoardEntry
+from pairbench.boards.standings import standings
+from pairbench.cells.play import play
+from pairbench.design.registry import design_names, make_design
+from pairbench.spec.text import parse_spec
+from pairbench.worlds.registry import make_env
 
 FILLED = ["alpaca-eval-v1", "annotators-v1", "cost-v1", "synthetic-v1", "tiny-lm-v1"]
 WRAPPERS = {"generate-first", "per-cost"}  # another design, which prices make a difference to
@@ -36,7 +38,7 @@ def test_an_entry_is_what_its_design_gives(board: str, design: str) -> None:
     assert whole is not None
     (entry,) = [one for one in load_entries(board) if one.design.label == design]
     for curve in entry.curves[:2]:
-        name, params = parsed(curve.environment)
+        name, params = parse_spec(curve.environment)
         budgets = [budget for budget in curve.budgets if budget <= 100]
         episode = play(
             make_env(name, **params),

@@ -1,4 +1,4 @@
-"""A chat-completions server that does what a test tells it, and texts to ask it about."""
+"""A scripted chat-completions server, and a pool of texts for its judges."""
 
 import json
 import re
@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from pairbench import Pool
+from pairbench.oracles.annotators import make_annotator
+from pairbench.oracles.stages import AnnotatorContext
+from pairbench.pool.pairs import pairs_from_numbers
 
 Body = dict[str, Any]
 HANG, CLOSE = "hang", "close"
@@ -21,7 +24,7 @@ HANG, CLOSE = "hang", "close"
 
 @dataclass(frozen=True)
 class Sent:
-    """A response as it is."""
+    """A raw HTTP response."""
 
     status: int
     content: str
@@ -29,9 +32,9 @@ class Sent:
 
 
 Response = str | Sent | Body
-"""HANG, CLOSE, another text for a reply that says it, a response, or a JSON object."""
+"""HANG, CLOSE, the text of a reply, a raw response, or a JSON object."""
 Script = Callable[[int, Body], Response]
-"""What comes back, of how often this very request was made before and its body."""
+"""Maps the number of earlier identical requests, and the body, to the response."""
 
 
 def pool_of(prompts: int = 2, completions: int = 3) -> Pool:
@@ -44,22 +47,33 @@ def pool_of(prompts: int = 2, completions: int = 3) -> Pool:
     )
 
 
+def print_labels(annotator: str, prompts: int) -> None:
+    """Print an annotator's labels of all pairs as JSON, "nan" where there is none."""
+    pool = pool_of(prompts)
+    oracle = make_annotator(annotator).oracle(
+        AnnotatorContext(pool, np.zeros(pool.valid.shape), None, 0)
+    )
+    pairs = pairs_from_numbers(pool, np.arange(pool.n_pairs))
+    labels = oracle.label(pairs, 0 * pairs[:, 0]).tolist()
+    print(json.dumps(["nan" if x != x else x for x in labels]))
+
+
 def says(text: str | None, finish: str | None = "stop", **more: Any) -> Body:
-    """A chat completion."""
+    """Build a chat completion."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}}
     usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
     return {"choices": [choice | {"finish_reason": finish}], "usage": usage, "model": "m"} | more
 
 
 def texts(body: Body) -> tuple[str, str]:
-    """Answers A and B, as the judge is shown them."""
+    """Return answers A and B of a request, in the order of presentation."""
     user = body["messages"][-1]["content"]
     a, b = re.findall(r"\[Beginning of answer [AB]\]\n(.*?)\n\[End", user, re.DOTALL)
     return a, b
 
 
 def honest(_: int, body: Body) -> Response:
-    """The judge who prefers the text that comes later in the alphabet, and knows ties."""
+    """Prefer the text that comes later in the alphabet; equal texts are a tie."""
     a, b = texts(body)
     return f"I have compared them. [[{'C' if a == b else 'A' if a > b else 'B'}]]"
 
@@ -68,11 +82,11 @@ class Server:
     """The server, a context manager.
 
     Attributes:
-        script: what it does; may be changed at any time.
-        bodies: of all requests, in their order.
-        headers: likewise.
-        times: when they came.
-        busiest: how many were there at once, at most.
+        script: responses to requests; may be changed at any time.
+        bodies: of all requests, in order of arrival.
+        headers: of all requests, in order of arrival.
+        times: arrival times, seconds of the monotonic clock.
+        busiest: the largest number of concurrent requests.
     """
 
     def __init__(self, script: Script = honest) -> None:
@@ -81,7 +95,7 @@ class Server:
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.busiest = self._busy = 0
-        self._made: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._lock, self._end = threading.Lock(), threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
@@ -120,15 +134,15 @@ class Server:
 
     @property
     def repeated(self) -> dict[str, int]:
-        """Requests that were made more than once, and how often."""
-        return {body: n for body, n in self._made.items() if n > 1}
+        """Number of times that each repeated request was made."""
+        return {body: n for body, n in self._counts.items() if n > 1}
 
     def _post(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         name = json.dumps(body, sort_keys=True)
         with self._lock:
-            number = self._made[name]
-            self._made[name] += 1
+            number = self._counts[name]
+            self._counts[name] += 1
             self.bodies.append(body)
             self.headers.append({k.lower(): v for k, v in handler.headers.items()})
             self.times.append(time.monotonic())

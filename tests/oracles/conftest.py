@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import ArrayLike
 
 from pairbench import BradleyTerry, LogLinearDPO, Pool, Truth, World
-from pairbench.oracles import KnownOracle
+from pairbench.oracles import ExpectedLabelOracle
 
 MakeWorld = Callable[..., World]
-Answering = Callable[..., KnownOracle]
+Answering = Callable[..., ExpectedLabelOracle]
 
 
 def drawn(
@@ -61,10 +61,10 @@ def make_world() -> MakeWorld:
 def answering(make_world: MakeWorld) -> Answering:
     """The oracle of an annotator by its text, on such a world."""
 
-    def make(annotator: str, seed: int = 0, world: World | None = None) -> KnownOracle:
+    def make(annotator: str, seed: int = 0, world: World | None = None) -> ExpectedLabelOracle:
         world = make_world() if world is None else world
-        oracle = world.answered_by(annotator, seed).oracle
-        assert isinstance(oracle, KnownOracle)
+        oracle = world.with_annotator(annotator, seed).oracle
+        assert isinstance(oracle, ExpectedLabelOracle)
         return oracle
 
     return make

@@ -8,25 +8,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from pairbench import BradleyTerry, Environment, InvalidParameter, PairEnv, World, make_env, play
-from pairbench.catalogue import ANNOTATORS
+from pairbench.cells.play import replay
 from pairbench.errors import UnknownAnnotator
-from pairbench.harness.play import replay
 from pairbench.oracles.annotators import (
     _CHAINS,
-    _HOMES,
-    _parts,
+    STAGES,
+    _split,
     annotator_names,
     describe_annotator,
     make_annotator,
 )
 from pairbench.oracles.stages import Perception, Reply
-from pairbench.registry import environment_spec
-from pairbench.world import drawn_world
+from pairbench.spec.catalogue import ANNOTATORS
+from pairbench.worlds.environment import draw_world
+from pairbench.worlds.registry import environment_spec
 from tests.oracles.conftest import Answering, MakeWorld, drawn
 
 # Those that have a parameter without a default.
@@ -35,11 +34,11 @@ NEEDING = {
     "judge": "judge(model='m')",
     "reward-model": "reward-model(model='m')",
 }
-ALL = [name for name in (*_HOMES, *_CHAINS) if name not in NEEDING]
+ALL = [name for name in (*STAGES.built_in, *_CHAINS) if name not in NEEDING]
 LONG = " | ".join(
     name
     for kind in (Perception, Reply)
-    for name in sorted({*ALL} & {*_HOMES})
+    for name in sorted({*ALL} & {*STAGES.built_in})
     if any(isinstance(stage, kind) for _, stage in make_annotator(name).stages)
 )
 """All stages but choices in one chain."""
@@ -156,24 +155,24 @@ def test_an_unknown_stage_is_refused_with_the_nearest_name(text: str, message: s
     ],
 )
 def test_bars_in_brackets_and_quotes_part_nothing(text: str, parts: list[str]) -> None:
-    assert _parts(text) == parts
+    assert _split(text) == parts
 
 
 # -- what answers depend on ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("annotator", [*ALL, LONG])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**64), asked=ASKED, data=st.data())
 def test_an_answer_is_the_same_in_any_order_and_any_batch(
     annotator: str, seed: int, asked: list[tuple[int, int, int]], data: st.DataObject
 ) -> None:
     pairs, repeat, time = split(asked)
-    oracle = WORLD.answered_by(annotator, seed).oracle
+    oracle = WORLD.with_annotator(annotator, seed).oracle
     labels = oracle.label(pairs, repeat, time)
     assert set(labels[~np.isnan(labels)]) <= {0.0, 0.5, 1.0}
     order = np.array(data.draw(st.permutations(range(len(asked)))))
-    again = WORLD.answered_by(annotator, seed).oracle.label(
+    again = WORLD.with_annotator(annotator, seed).oracle.label(
         pairs[order], repeat[order], time[order]
     )
     np.testing.assert_array_equal(again, labels[order])
@@ -184,7 +183,7 @@ def test_an_answer_is_the_same_in_any_order_and_any_batch(
 
 
 @pytest.mark.parametrize("annotator", [*ALL, LONG])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**64), asked=ASKED)
 def test_turning_a_question_turns_its_answer(
     annotator: str, seed: int, asked: list[tuple[int, int, int]]
@@ -192,7 +191,7 @@ def test_turning_a_question_turns_its_answer(
     if "position" in annotator:
         annotator = annotator.replace("position-bias", "position-bias(weight=0)")
     pairs, repeat, time = split(asked)
-    oracle = WORLD.answered_by(annotator, seed).oracle
+    oracle = WORLD.with_annotator(annotator, seed).oracle
     turned = oracle.label(pairs[:, [0, 2, 1]], repeat, time)
     np.testing.assert_array_equal(turned, 1 - oracle.label(pairs, repeat, time))
 
@@ -206,7 +205,7 @@ pairs = PAIRS[rng.integers(len(PAIRS), size=300)]
 repeat, time = rng.integers(9, size=(2, 300))
 digest = hashlib.sha256()
 for annotator in [*ALL, LONG]:
-    labels = WORLD.answered_by(annotator, 3).oracle.label(pairs, repeat, time)
+    labels = WORLD.with_annotator(annotator, 3).oracle.label(pairs, repeat, time)
     digest.update(np.nan_to_num(labels, nan=-1).astype("<f8").tobytes())
 found = digest.hexdigest()
 """
@@ -222,14 +221,13 @@ def test_answers_are_the_same_in_another_process(root: Path) -> None:
     assert there.stdout.strip() == here["found"]
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**64), asked=ASKED)
 def test_plain_bradley_terry_is_what_environments_name_bit_for_bit(
     seed: int, asked: list[tuple[int, int, int]]
 ) -> None:
     pairs, repeat, time = split(asked)
     plain = BradleyTerry(WORLD.truth.rewards, seed).label(pairs, repeat)
-    chain = WORLD.answered_by("bradley-terry", seed).oracle
+    chain = WORLD.with_annotator("bradley-terry", seed).oracle
     np.testing.assert_array_equal(chain.label(pairs, repeat, time), plain)
     np.testing.assert_array_equal(chain.label(pairs, repeat), plain)
 
@@ -260,7 +258,7 @@ def test_a_stage_says_what_it_does(name: str) -> None:
     assert len(told["summary"]) < 105
     assert set(told["about"]) == set(told["parameters"]), "each parameter is explained"
     assert "Attributes" not in told["text"]
-    if name in _HOMES:
+    if name in STAGES.built_in:
         stages = make_annotator(NEEDING.get(name, name)).stages
         assert told["family"] in [stage.kind for _, stage in stages]
     else:
@@ -268,7 +266,7 @@ def test_a_stage_says_what_it_does(name: str) -> None:
 
 
 def test_an_unknown_name_says_nothing() -> None:
-    assert annotator_names() == [*_HOMES, *_CHAINS]
+    assert annotator_names() == [*STAGES.built_in, *_CHAINS]
     with pytest.raises(UnknownAnnotator, match="Did you mean 'mistake'"):
         describe_annotator("mistakes")
 
@@ -291,11 +289,11 @@ class Mine(Environment):
 
 def test_every_environment_has_an_annotator() -> None:
     for made in (Mine(4, annotator="deterministic"), Mine(4), Mine(annotator="mistake", size=4)):
-        world = drawn_world(made, 1)
+        world = draw_world(made, 1)
         env = PairEnv(made, (5, 9))
         env.reset(seed=1)
         assert env.world is world
-        own = drawn(1, 4).answered_by(made.annotator or "bradley-terry", 1).oracle
+        own = drawn(1, 4).with_annotator(made.annotator or "bradley-terry", 1).oracle
         repeat = np.arange(20)
         pairs = np.tile([0, 1, 0], (20, 1))
         np.testing.assert_array_equal(world.oracle.label(pairs, repeat), own.label(pairs, repeat))

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import chisquare

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pairbench import InvalidParameter, World, make_env
-from pairbench.oracles import KnownOracle
-from pairbench.oracles.calibration import sampled_evenly
+from pairbench.oracles import ExpectedLabelOracle
+from pairbench.oracles.calibration import sample_evenly
 from tests.oracles.conftest import Answering, MakeWorld, with_rewards
 from tests.oracles.reference import Array, many, ordered_pairs
 
@@ -18,7 +18,7 @@ def with_agreement(choice: str, agreement: float) -> str:
     return f"{name}({params}{', ' * bool(params)}agreement={agreement})"
 
 
-def agreed(world: World, oracle: KnownOracle) -> float:
+def agreed(world: World, oracle: ExpectedLabelOracle) -> float:
     """How often the answers are for the better one, exactly, over all pairs of unequal rewards."""
     r, right = world.truth.rewards, []
     pairs = ordered_pairs(world)
@@ -78,8 +78,8 @@ def test_the_target_is_hit_within_half_a_per_cent_where_pairs_are_sampled(
     world = make_env("LogLinear-v1", prompts=700, completions=24, dim=4, duplicates=0.5).world(0)
     pairs = np.argwhere(world.pool.pair_mask)
     assert len(pairs) > 2**17
-    oracle = world.answered_by(before + with_agreement(choice, 0.65), 0).oracle
-    assert isinstance(oracle, KnownOracle)
+    oracle = world.with_annotator(before + with_agreement(choice, 0.65), 0).oracle
+    assert isinstance(oracle, ExpectedLabelOracle)
     x, i, j = pairs.T
     p = oracle.expected(pairs)
     better = world.truth.rewards[x, i] > world.truth.rewards[x, j]
@@ -147,12 +147,12 @@ def test_a_target_that_only_noise_can_reach_is_hit(
 @pytest.mark.parametrize("most", [1, 10, 100])
 def test_pairs_are_spread_evenly(make_world: MakeWorld, most: int) -> None:
     pool = make_world(3, 40, 6).pool
-    pairs = sampled_evenly(pool, most)
+    pairs = sample_evenly(pool, most)
     assert len(pairs) == most
     assert pool.proper(pairs).all()
     everything = {tuple(row): k for k, row in enumerate(np.argwhere(pool.pair_mask))}
     places = np.array([everything[tuple(row)] for row in pairs])
     edges = [len(everything) * k // most for k in range(most + 1)]
     assert all(a <= k < b for a, k, b in zip(edges, places, edges[1:], strict=False))
-    np.testing.assert_array_equal(sampled_evenly(pool, most), pairs)
-    assert len(sampled_evenly(pool, 10**6)) == pool.n_pairs
+    np.testing.assert_array_equal(sample_evenly(pool, most), pairs)
+    assert len(sample_evenly(pool, 10**6)) == pool.n_pairs

@@ -11,12 +11,12 @@ from scipy.special import expit
 from scipy.stats import chisquare, kstest
 
 from pairbench import InvalidParameter, PairEnv, Pool, World, make_env, play
-from pairbench.harness.play import replay
+from pairbench.cells.play import replay
 from pairbench.oracles import VotingOracle
 from pairbench.oracles.annotators import make_annotator
-from pairbench.oracles.crowd import Crowd, People
-from pairbench.oracles.stages import Scene
-from pairbench.votes import Votes
+from pairbench.oracles.crowd import Crowd, CrowdTraits
+from pairbench.oracles.stages import AnnotatorContext
+from pairbench.pool.votes import Votes
 from tests.oracles.conftest import drawn
 
 Array = NDArray[np.float64]
@@ -28,21 +28,23 @@ MIXED = (
 
 
 def crowd_of(text: str, seed: int = 0, world: World = WORLD) -> VotingOracle:
-    oracle = world.answered_by(text, seed).oracle
+    oracle = world.with_annotator(text, seed).oracle
     assert isinstance(oracle, VotingOracle)
     return oracle
 
 
-def people_of(text: str, seed: int = 0, world: World = WORLD) -> People:
+def people_of(text: str, seed: int = 0, world: World = WORLD) -> CrowdTraits:
     crowd = next(s for _, s in make_annotator(text).stages if isinstance(s, Crowd))
-    return crowd.people(Scene(world.pool, world.truth.rewards, None, seed))
+    return crowd.sample_traits(AnnotatorContext(world.pool, world.truth.rewards, None, seed))
 
 
 def often(pair: list[int], times: int = TIMES) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.tile(pair, (times, 1)), np.arange(times)
 
 
-def wins(people: People, pair: list[int], temperature: float, world: World = WORLD) -> list[float]:
+def wins(
+    people: CrowdTraits, pair: list[int], temperature: float, world: World = WORLD
+) -> list[float]:
     """The probability that each annotator prefers the first."""
     x, i, j = pair
     rewards, found = world.truth.rewards, []
@@ -112,7 +114,7 @@ def test_one_reliable_vote_is_bradley_terry() -> None:
     pairs, repeat = often([3, 0, 4], 200)
     pairs[::2] = pairs[::2, [0, 2, 1]]
     alone = crowd_of("crowd(votes=1, reliability=(1, 1), temperature=2)").label(pairs, repeat)
-    plain = WORLD.answered_by("bradley-terry(temperature=2)", 0).oracle.label(pairs, repeat)
+    plain = WORLD.with_annotator("bradley-terry(temperature=2)", 0).oracle.label(pairs, repeat)
     np.testing.assert_array_equal(alone, plain)
 
 

@@ -16,20 +16,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from numpy.typing import NDArray
 
 from pairbench import InvalidParameter, PairEnv, Pool, make_env
 from pairbench.errors import EndpointFailed, InvalidData, InvalidPool
 from pairbench.language import chat
-from pairbench.language.chat import KeptReplies, Reply, Request
+from pairbench.language.chat import Reply, ReplyCache, Request
 from pairbench.oracles import Oracle, VotingOracle
 from pairbench.oracles.annotators import make_annotator
-from pairbench.oracles.judge import Judge, Judged, judged, kept_replies, verdict
-from pairbench.oracles.stages import Scene
-from pairbench.pool import numbered_pairs
-from pairbench.world import drawn_world
+from pairbench.oracles.judge import Judge, JudgeUsage, count_usage, open_reply_cache, parse_verdict
+from pairbench.oracles.stages import AnnotatorContext
+from pairbench.pool.pairs import pairs_from_numbers
+from pairbench.worlds.environment import draw_world
 from tests.conftest import Cli
 from tests.oracles.chat_server import (
     CLOSE,
@@ -68,8 +67,8 @@ def oracle(server: Server | str, pool: Pool | None = None, seed: int = 0, **para
     given = {"model": "m", "endpoint": url, "retries": 2, "timeout": 5.0} | params
     text = f"judge({', '.join(f'{k}={v!r}' for k, v in given.items())})"
     pool = pool_of() if pool is None else pool
-    scene = Scene(pool, np.zeros(pool.valid.shape), None, seed)
-    return make_annotator(text).oracle(scene)
+    context = AnnotatorContext(pool, np.zeros(pool.valid.shape), None, seed)
+    return make_annotator(text).oracle(context)
 
 
 def asked(judge: Oracle, pairs: Any, repeat: int = 0) -> Array:
@@ -78,7 +77,7 @@ def asked(judge: Oracle, pairs: Any, repeat: int = 0) -> Array:
 
 
 def files() -> list[Path]:
-    return sorted(kept_replies().folder.glob("*/*.json"))
+    return sorted(open_reply_cache().folder.glob("*/*.json"))
 
 
 # -- what it says ---------------------------------------------------------------------------------
@@ -86,7 +85,7 @@ def files() -> list[Path]:
 
 def test_the_better_text_wins_whichever_comes_first(server: Server) -> None:
     pool = pool_of(3, 4)
-    pairs = numbered_pairs(pool, np.arange(pool.n_pairs))
+    pairs = pairs_from_numbers(pool, np.arange(pool.n_pairs))
     judge = oracle(server, pool)
     np.testing.assert_array_equal(asked(judge, pairs), 0.0)
     np.testing.assert_array_equal(asked(judge, pairs[:, [0, 2, 1]]), 1.0)
@@ -158,9 +157,9 @@ def test_a_verdict_is_the_last_one_and_in_form(text: str, said: float | None) ->
             text=text, finish=finish, model="m", tokens_read=None, tokens_written=None, time=0
         )
 
-    assert verdict(reply("stop")) == said
-    assert verdict(reply("length")) is None
-    assert verdict(reply("refused")) is None
+    assert parse_verdict(reply("stop")) == said
+    assert parse_verdict(reply("length")) is None
+    assert parse_verdict(reply("refused")) is None
 
 
 def test_without_a_verdict_it_is_asked_again_and_then_there_is_no_answer(server: Server) -> None:
@@ -175,8 +174,8 @@ def test_without_a_verdict_it_is_asked_again_and_then_there_is_no_answer(server:
     assert heat.count((0, False)) == 4
     assert heat.count((1, True)) == 2 + 4
     assert not server.repeated, "attempts differ in their seeds"
-    assert judged() == {"m": Judged(10, 8, 1000, 70)}
-    assert {reply.text for _, reply in kept_replies().all()} > {"I cannot say."}
+    assert count_usage() == {"m": JudgeUsage(10, 8, 1000, 70)}
+    assert {reply.text for _, reply in open_reply_cache().all()} > {"I cannot say."}
     # It is on record, so that it is not asked a third time; more attempts go on where it was.
     asked(oracle(server, attempts=3), [[1, 0, 1]])
     assert len(server.bodies) == 10
@@ -218,12 +217,10 @@ def test_a_question_that_it_cannot_take_has_no_answer(server: Server, said: str)
     assert len(server.bodies) == 4, "it is not asked again"
     asked(oracle(server), [[0, 0, 1]])
     assert len(server.bodies) == 4
-    assert judged()["m"].no_verdict == 2
+    assert count_usage()["m"].no_verdict == 2
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_turning_a_question_turns_its_answer(server: Server, data: st.DataObject) -> None:
     said = data.draw(st.lists(st.sampled_from(["A", "B", "C", "x"]), min_size=12, max_size=12))
@@ -235,7 +232,7 @@ def test_turning_a_question_turns_its_answer(server: Server, data: st.DataObject
     server.script = lambda _, body: f"[[{places[texts(body)]}]]"
     judge = oracle(server, model=str(salt), attempts=1, ties=data.draw(st.booleans()))
     pool = pool_of()
-    pairs = numbered_pairs(pool, np.arange(pool.n_pairs))
+    pairs = pairs_from_numbers(pool, np.arange(pool.n_pairs))
     order = np.array(data.draw(st.permutations(range(len(pairs)))))
     answers = asked(judge, pairs[order])
     assert set(answers[~np.isnan(answers)]) <= {0.0, 0.5, 1.0}
@@ -409,7 +406,7 @@ def test_a_secret_in_the_address_of_the_environment(monkeypatch: pytest.MonkeyPa
 def test_a_server_that_cannot_count_has_answered(server: Server, usage: Any) -> None:
     server.script = lambda *_: says("[[C]]", usage=usage)
     np.testing.assert_array_equal(asked(oracle(server), [[0, 0, 1]]), 0.5)
-    assert judged() == {"m": Judged(2, 0, 0, 0)}
+    assert count_usage() == {"m": JudgeUsage(2, 0, 0, 0)}
 
 
 def test_a_reply_that_is_no_unicode(server: Server) -> None:
@@ -433,7 +430,7 @@ def test_without_a_key_it_says_that_there_is_none(
 def test_a_limit_that_goes_by_its_new_name(server: Server) -> None:
     old = Sent(400, '{"error": "max_tokens is not supported: use max_completion_tokens"}')
     server.script = lambda number, body: old if "max_tokens" in body else honest(number, body)
-    pairs = numbered_pairs(pool_of(), np.arange(6))
+    pairs = pairs_from_numbers(pool_of(), np.arange(6))
     np.testing.assert_array_equal(asked(oracle(server, at_once=3), pairs), 0.0)
     assert sum("max_completion_tokens" in body for body in server.bodies) == 12
     assert sum("max_tokens" in body for body in server.bodies) <= 3
@@ -445,7 +442,7 @@ def test_no_more_are_on_the_way_at_once_than_may_be(server: Server) -> None:
         return honest(number, body)
 
     server.script = slowly
-    asked(oracle(server, at_once=3), numbered_pairs(pool_of(), np.arange(6)))
+    asked(oracle(server, at_once=3), pairs_from_numbers(pool_of(), np.arange(6)))
     assert server.busiest == 3
 
 
@@ -490,12 +487,12 @@ def test_a_spoilt_file_is_set_aside_and_asked_again(
     assert len(server.bodies) == 3
     assert victim.with_suffix(".json.invalid").read_bytes() == spoilt
     assert len(files()) == len(before)
-    assert judged()["m"].replies == 2
+    assert count_usage()["m"].replies == 2
 
 
 def test_the_first_reply_counts(tmp_path: Path) -> None:
     request = Request("m", (("user", "x"),), 1.0, 5)
-    kept = KeptReplies(tmp_path)
+    kept = ReplyCache(tmp_path)
     barrier = threading.Barrier(8)
 
     def keep(number: int) -> Reply:
@@ -503,7 +500,7 @@ def test_the_first_reply_counts(tmp_path: Path) -> None:
             text=str(number), finish="stop", model="m", tokens_read=1, tokens_written=1, time=0
         )
         barrier.wait()
-        return kept.keep(request, reply)
+        return kept.add(request, reply)
 
     with ThreadPoolExecutor(8) as pool:
         replies = set(pool.map(keep, range(8)))
@@ -521,7 +518,7 @@ def test_processes_that_ask_at_once_get_the_same_answers(server: Server, tmp_pat
             return f"[[{rng.choice(['A', 'B', 'x', 'x'])}]]"
 
     server.script = fickle
-    command = _script(tmp_path, server.url, "at_once=2, temperature=1.0", prompts=8)
+    command = _command(server.url, "at_once=2, temperature=1.0", prompts=8)
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     one, other = (process.communicate(timeout=60)[0] for process in both)
     assert server.repeated
@@ -543,7 +540,7 @@ def test_a_run_that_is_killed_goes_on_without_asking_anything_again(
         return honest(number, body)
 
     server.script = script
-    command = _script(tmp_path, server.url, "at_once=1")
+    command = _command(server.url, "at_once=1")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert reached.wait(60)
     assert len(files()) == killed_at, "written as they come"
@@ -555,24 +552,14 @@ def test_a_run_that_is_killed_goes_on_without_asking_anything_again(
     assert len(server.bodies) == 13, "only the one that was on the way was made again"
 
 
-def _script(folder: Path, url: str, params: str, prompts: int = 2) -> list[str]:
+def _command(url: str, params: str, prompts: int = 2) -> list[str]:
     """The command of a process that asks about all pairs and prints the answers."""
-    path = folder / "ask.py"
-    path.write_text(f"""
-import json
-import numpy as np
-from pairbench.oracles.annotators import make_annotator
-from pairbench.oracles.stages import Scene
-from pairbench.pool import numbered_pairs
-from tests.oracles.chat_server import pool_of
-
-pool = pool_of({prompts})
-made = make_annotator("judge(model='m', endpoint={url!r}, {params})")
-oracle = made.oracle(Scene(pool, np.zeros(pool.valid.shape), None, 0))
-pairs = numbered_pairs(pool, np.arange(pool.n_pairs))
-print(json.dumps([x if x == x else "nan" for x in oracle.label(pairs, 0 * pairs[:, 0]).tolist()]))
-""")
-    code = f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); exec(open({str(path)!r}).read())"
+    spec = f"judge(model='m', endpoint={url!r}, {params})"
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); "
+        "from tests.oracles.chat_server import print_labels; "
+        f"print_labels({spec!r}, {prompts})"
+    )
     return [sys.executable, "-c", code]
 
 
@@ -581,11 +568,11 @@ def test_what_it_took_is_told_by_model_and_time(server: Server) -> None:
     time.sleep(0.01)
     now = datetime.now(tz=UTC)
     asked(oracle(server), [[0, 0, 1]])
-    assert judged(now) == {}, "what is known costs nothing"
+    assert count_usage(now) == {}, "what is known costs nothing"
     server.script = lambda number, body: says("[[C]]", usage=None)
     asked(oracle(server, model="n"), [[0, 0, 1]])
-    assert judged(now) == {"n": Judged(2, 0, 0, 0)}
-    assert judged() == {"m": Judged(4, 0, 400, 28), "n": Judged(2, 0, 0, 0)}
+    assert count_usage(now) == {"n": JudgeUsage(2, 0, 0, 0)}
+    assert count_usage() == {"m": JudgeUsage(4, 0, 400, 28), "n": JudgeUsage(2, 0, 0, 0)}
 
 
 def test_what_it_took_on_the_command_line(server: Server, here: Cli) -> None:
@@ -631,7 +618,7 @@ def test_a_template_of_ones_own(server: Server, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, r"template must be 'explained', 'verdict', or the path .* No such file"),
-        ("[[A]] [[B]] {question} {answer_a}", "no place for {answer_b}"),
+        ("[[A]] [[B]] {question} {answer_a}", "has no placeholder {answer_b}"),
         ("[[A]] {question} {answer_a} {answer_b}", r"does not ask for the verdict \[\[B\]\]"),
     ],
 )
@@ -695,7 +682,7 @@ def test_it_perceives_nothing() -> None:
 def test_an_environment_without_texts_is_refused() -> None:
     env = make_env("Isotropic-v1", annotator="judge(model='m', endpoint='http://x/v1')")
     with pytest.raises(InvalidPool, match="does not know those of its prompts"):
-        drawn_world(env, 0)
+        draw_world(env, 0)
 
 
 def test_the_environment_may_say_where(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -818,13 +805,13 @@ def test_a_run_by_a_judge_that_fails_at_first(server: Server, tmp_path: Path, he
 
 @pytest.mark.slow
 def test_a_real_server_with_a_model_that_knows_nothing(tmp_path: Path) -> None:
-    from pairbench.language.tiny import byte_tokenizer, save, tiny_model
+    from pairbench.language.tiny import byte_tokenizer, save_model, tiny_model
 
     tokenizer = byte_tokenizer(context=4096)
     tokenizer.chat_template = (
         "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}\n{% endfor %}<assistant> "
     )
-    model = save(tmp_path / "model", tiny_model("llama", tokenizer), tokenizer)
+    model = save_model(tmp_path / "model", tiny_model("llama", tokenizer), tokenizer)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -842,7 +829,7 @@ def test_a_real_server_with_a_model_that_knows_nothing(tmp_path: Path) -> None:
             url = f"http://127.0.0.1:{port}/v1"
             judge = oracle(url, model=model, max_tokens=16, at_once=2)
             np.testing.assert_array_equal(asked(judge, [[0, 0, 1], [1, 0, 2]]), NAN)
-            took = judged()[model]
+            took = count_usage()[model]
             assert (took.replies, took.no_verdict) == (8, 8)
             assert took.tokens_read > 8 * 500
             assert 8 <= took.tokens_written <= 8 * 16

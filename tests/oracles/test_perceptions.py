@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pairbench import InvalidParameter, Pool, Truth, World
 from pairbench.oracles.annotators import make_annotator
-from pairbench.oracles.questions import OnAverage, Questions
-from pairbench.oracles.stages import Perception, Scene
+from pairbench.oracles.questions import ExpectedQuestions, Questions
+from pairbench.oracles.stages import AnnotatorContext, Perception
 from tests.oracles.conftest import Answering, MakeWorld
 from tests.oracles.reference import Array, answers_as, come_as_often, many, ordered_pairs
 
@@ -140,8 +140,8 @@ def added(annotator: str, world: World, seed: int, pairs: NDArray[np.int64]) -> 
     """What a perception adds to Δ."""
     ((_, stage), _) = make_annotator(annotator).stages
     assert isinstance(stage, Perception)
-    scene = Scene(world.pool, world.truth.rewards, world.truth.steps, seed)
-    return stage.on(scene)(OnAverage.of(pairs), np.zeros(len(pairs)))
+    context = AnnotatorContext(world.pool, world.truth.rewards, world.truth.steps, seed)
+    return stage.on(context)(ExpectedQuestions.of(pairs), np.zeros(len(pairs)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -186,7 +186,7 @@ def test_tastes_have_a_deviation_of_one_within_prompts(make_world: MakeWorld) ->
     for name in ("length-bias(weight=1)", "drift(period=4)"):
         ((_, stage), _) = make_annotator(name).stages
         assert isinstance(stage, Perception)
-        step = stage.on(Scene(world.pool, world.truth.rewards, None, 0))
+        step = stage.on(AnnotatorContext(world.pool, world.truth.rewards, None, 0))
         pairs = ordered_pairs(world)
         time = np.ones(len(pairs), dtype=np.int64)  # a quarter of a period
         extra = step(Questions(pairs, 0 * time, time), np.zeros(len(pairs)))

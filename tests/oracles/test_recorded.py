@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from pairbench import Environment, InvalidParameter, PairEnv, make_env, play
+from pairbench.cells.play import replay
+from pairbench.design.registry import design_names
 from pairbench.errors import InvalidData, NotRecorded
-from pairbench.harness.play import replay
 from pairbench.oracles.annotators import make_annotator
 from pairbench.oracles.recorded import Recorded
-from pairbench.oracles.stages import Scene
-from pairbench.registry import design_names, environment_spec
-from pairbench.world import drawn_world
+from pairbench.oracles.stages import AnnotatorContext
+from pairbench.worlds.environment import draw_world
+from pairbench.worlds.registry import environment_spec
 
 Given = dict[tuple[int, int, int], list[float]]
 SIZE = {"prompts": 6, "completions": 5, "dim": 3, "held_out_prompts": 20}
@@ -56,7 +57,7 @@ def recorded(text: str = "recorded(file='votes.jsonl')", **params: int) -> Envir
 
 def old_pairs(env: Environment, seed: int = 0) -> list[tuple[int, int, int]]:
     """What each pair of the new pool is in the environment's own."""
-    pool, own = drawn_world(env, seed).pool, make_env("LogLinear-v1", **SIZE).world(seed).pool
+    pool, own = draw_world(env, seed).pool, make_env("LogLinear-v1", **SIZE).world(seed).pool
     found = []
     for x, i, j in np.argwhere(pool.pair_mask).tolist():
         # Features tell the completions of these pools apart.
@@ -70,7 +71,7 @@ def test_the_pool_is_the_recorded_pairs_and_the_rest_stays(
     votes: Given,
 ) -> None:
     env, seed = recorded(), 3
-    world, own = drawn_world(env, seed), make_env("LogLinear-v1", **SIZE).world(seed)
+    world, own = draw_world(env, seed), make_env("LogLinear-v1", **SIZE).world(seed)
     pairs = old_pairs(env, seed)
     assert sorted(pairs) == sorted(votes)
     assert world.held_out.features.tobytes() == own.held_out.features.tobytes()
@@ -92,7 +93,7 @@ def test_the_pool_is_the_recorded_pairs_and_the_rest_stays(
 
 def test_labels_are_the_votes(votes: Given) -> None:
     env = recorded()
-    oracle, pool = drawn_world(env, 0).oracle, drawn_world(env, 0).pool
+    oracle, pool = draw_world(env, 0).oracle, draw_world(env, 0).pool
     given = [votes[pair] for pair in old_pairs(env)]
     mean = np.array([np.mean(v) for v in given])
     majority = np.where(mean == 0.5, 0.5, mean > 0.5)
@@ -103,7 +104,7 @@ def test_labels_are_the_votes(votes: Given) -> None:
         np.testing.assert_array_equal(oracle.label(pairs, asked), majority)
         np.testing.assert_array_equal(oracle.label(turned, asked), 1 - majority)
         for how, expected in (("aggregate='soft'", mean), ("in_turn=True", None)):
-            other = drawn_world(recorded(f"recorded(file='votes.jsonl', {how})"), 0).oracle
+            other = draw_world(recorded(f"recorded(file='votes.jsonl', {how})"), 0).oracle
             if expected is None:
                 expected = np.array([v[repeat % len(v)] for v in given])
             np.testing.assert_allclose(other.label(pairs, asked), expected)
@@ -133,7 +134,7 @@ def test_a_view_shows_who_voted(votes: Given) -> None:
 
 def test_replies_change_single_votes(votes: Given) -> None:
     env = recorded("recorded(file='votes.jsonl', aggregate='soft') | mistake(rate=1)")
-    world, plain = drawn_world(env, 0), drawn_world(recorded(), 0)
+    world, plain = draw_world(env, 0), draw_world(recorded(), 0)
     pairs = np.argwhere(world.pool.pair_mask)
     mean = np.array([np.mean(votes[pair]) for pair in old_pairs(env)])
     once = np.zeros(len(pairs), dtype=np.int64)
@@ -153,18 +154,18 @@ def test_a_file_that_changes_is_another_environment(votes: Given, tmp_path: Path
     text = "recorded(file='votes.jsonl')"
     before = environment_spec("LogLinear-v1", annotator=text)
     assert before.source == hashlib.sha256((tmp_path / "votes.jsonl").read_bytes()).hexdigest()
-    world = drawn_world(recorded(), 0)
+    world = draw_world(recorded(), 0)
     written(tmp_path / "votes.jsonl", seed=1)
     after = environment_spec("LogLinear-v1", annotator=text)
     assert before.identity() != after.identity()
-    assert drawn_world(recorded(), 0).pool.n_pairs != world.pool.n_pairs
+    assert draw_world(recorded(), 0).pool.n_pairs != world.pool.n_pairs
     assert environment_spec("LogLinear-v1").source is None
 
 
 def test_a_pair_that_is_not_recorded_has_no_answer(
     votes: Given,
 ) -> None:
-    world = drawn_world(recorded(), 0)
+    world = draw_world(recorded(), 0)
     missing = np.argwhere(~world.pool.valid)[0]
     pair = np.array([[missing[0], 0, missing[1]]])
     with pytest.raises(NotRecorded, match="nobody compared completions 0 and"):
@@ -222,10 +223,10 @@ def test_votes_on_what_the_pool_does_not_have_are_refused(
     votes: Given,
 ) -> None:
     with pytest.raises(InvalidData, match=r"votes\.jsonl, line \d+: prompt 3 is outside the pool"):
-        drawn_world(recorded(prompts=3), 0)
+        draw_world(recorded(prompts=3), 0)
     # Which completions there are is another matter with each seed.
     with pytest.raises(InvalidData, match=r"line \d+: completion \d of prompt \d is not valid"):
-        drawn_world(
+        draw_world(
             make_env("LogLinear-v1", **SIZE, missing=0.9, annotator="recorded(file='votes.jsonl')"),
             0,
         )
@@ -235,18 +236,18 @@ def test_a_pool_that_is_not_made_of_the_record_is_refused(
     votes: Given,
 ) -> None:
     world = make_env("LogLinear-v1", **SIZE).world(0)
-    scene = Scene(world.pool, world.truth.rewards, None, 0)
+    context = AnnotatorContext(world.pool, world.truth.rewards, None, 0)
     with pytest.raises(InvalidParameter, match=r"on \d+ pairs, and this pool has 60 others"):
-        make_annotator("recorded(file='votes.jsonl')").oracle(scene)
+        make_annotator("recorded(file='votes.jsonl')").oracle(context)
 
 
 def test_a_copy_elsewhere_says_the_same(votes: Given, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     shutil.copy(tmp_path / "votes.jsonl", tmp_path / "copy" / "a | b.jsonl")
-    other = drawn_world(recorded("recorded(file='copy/a | b.jsonl')"), 0)
+    other = draw_world(recorded("recorded(file='copy/a | b.jsonl')"), 0)
     pairs = np.argwhere(other.pool.pair_mask)
     once = np.zeros(len(pairs), dtype=np.int64)
-    same = drawn_world(recorded(), 0).oracle.label(pairs, once)
+    same = draw_world(recorded(), 0).oracle.label(pairs, once)
     np.testing.assert_array_equal(other.oracle.label(pairs, once), same)
     assert Recorded(file="votes.jsonl").size == 3
 

@@ -10,9 +10,9 @@ import pytest
 from pairbench import Environment, InvalidParameter, Pool, World, play
 from pairbench.errors import InvalidPool
 from pairbench.language.checkpoints import load_classifier
-from pairbench.language.tiny import save, tiny_model, word_tokenizer
+from pairbench.language.tiny import save_model, tiny_model, word_tokenizer
 from pairbench.oracles.annotators import make_annotator
-from pairbench.registry import environment_spec, make_env
+from pairbench.worlds.registry import environment_spec, make_env
 from tests.oracles.conftest import Answering, drawn
 from tests.oracles.reference import Array, ordered_pairs
 
@@ -26,7 +26,7 @@ def trained(folder: Path, seed: int, labels: int = 1) -> str:
     model = tiny_model("distilbert", tokenizer, labels=labels, seed=seed)
     for weights in model.parameters():
         weights.data *= 6.0 if weights.dim() > 1 else 1.0
-    return save(folder, model, tokenizer)
+    return save_model(folder, model, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_agreement_is_with_the_true_rewards(
 def test_a_crowd_can_judge_by_it(world: World, models: list[str]) -> None:
     pairs, delta = ordered_pairs(world), differences(world, slow(world, models[0]))
     crowd = "crowd(votes=3, reliability=(1.0, 1.0), temperature=1e-9)"
-    oracle = world.answered_by(f"reward-model(model={models[0]!r}) | {crowd}", 3).oracle
+    oracle = world.with_annotator(f"reward-model(model={models[0]!r}) | {crowd}", 3).oracle
     labels = oracle.label(pairs, np.zeros(len(pairs), dtype=np.int64))
     sure = np.abs(delta) > 1e-5
     np.testing.assert_array_equal(labels[sure], delta[sure] > 0)
@@ -238,7 +238,7 @@ def test_an_empty_text_without_prompt_is_told(answering: Answering, models: list
         ("reward-model(modl='x')", "has no parameter 'modl'. Did you mean 'model'"),
         (
             "reward-model(model='x') | length-bias | reward-model(model='y')",
-            r"each put something else in the place .* one stage, reward-model\(model=\[…\]\)",
+            r"each replace the true rewards.* one stage, reward-model\(model=\[…\]\)",
         ),
         ("reward-model(model='x') | recorded(file='y')", 'Leave out "reward-model'),
     ],

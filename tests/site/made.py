@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pairbench.boards import Board, load_board
-from pairbench.submission.entry import (
+from pairbench.boards.board import Board, load_board
+from pairbench.boards.entry import (
     BoardEntry,
     Curve,
     SubmittedDesign,
@@ -16,6 +16,7 @@ from pairbench.submission.entry import (
     rounded,
     write_entry,
 )
+from pairbench.cells.plan import PROTOCOL
 
 ENVIRONMENTS = (
     "pairbench/Isotropic-v1",
@@ -72,8 +73,8 @@ def make_entry(
     for k, environment in enumerate(board.environments):
         hard = np.random.default_rng(k).lognormal(0, 0.25, size=len(board.seeds))
         luck = rng.lognormal(0, 0.12, size=(len(board.seeds), len(marks)))
-        own = strength ** rng.uniform(0.4, 1.4) if strength != 1 else 1.0
-        gaps = 20 / np.array(marks) / own * hard[:, None] * luck
+        advantage = strength ** rng.uniform(0.4, 1.4) if strength != 1 else 1.0
+        gaps = 20 / np.array(marks) / advantage * hard[:, None] * luck
         curves.append(
             Curve(
                 environment=environment.spec,
@@ -110,6 +111,7 @@ def make_entry(
     )
     return BoardEntry(
         **{
+            "protocol": PROTOCOL,
             "board": board.name,
             "board_digest": board.digest,
             "design": design,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pairbench import Pool, make_env
+from pairbench.boards.collection import load_entries
+from pairbench.boards.standings import Standings, standings
 from pairbench.site import charts
-from pairbench.standings import Standings, standings
-from pairbench.submission.collection import load_entries
 from tests.conftest import MakePool
 from tests.site.made import BUDGETS, ENVIRONMENTS, fill, make_board, make_entry
 
@@ -23,8 +23,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Standings:
 
 
 def circles(svg: str) -> list[tuple[float, float, float]]:
-    found = ET.fromstring(svg).iter("circle")
-    return [tuple(float(circle.attrib[k]) for k in ("cx", "cy", "r")) for circle in found]  # type: ignore[misc]
+    elements = ET.fromstring(svg).iter("circle")
+    return [tuple(float(circle.attrib[k]) for k in ("cx", "cy", "r")) for circle in elements]  # type: ignore[misc]
 
 
 def test_every_chart_has_a_figure_for_every_design(table: Standings) -> None:
@@ -78,8 +78,8 @@ def test_a_profile_grows_and_the_references_steps_at_one(table: Standings) -> No
         assert (
             np.diff(charts.profile(table.board, standing.entry, table.reference, taus)) >= 0
         ).all()
-    own = charts.profile(table.board, table.reference, table.reference, taus)
-    np.testing.assert_array_equal(own, taus >= 1)
+    shares = charts.profile(table.board, table.reference, table.reference, taus)
+    np.testing.assert_array_equal(shares, taus >= 1)
 
 
 def test_the_still_picture_has_a_bar_from_one_to_each_designs_savings(table: Standings) -> None:
@@ -102,21 +102,21 @@ def test_the_still_picture_has_a_bar_from_one_to_each_designs_savings(table: Sta
 
 def test_a_pools_picture_has_a_circle_for_each_completion(make_pool: MakePool) -> None:
     pool = make_pool(prompts=8, completions=5, dim=4, ragged=True)
-    found = circles(str(charts.pool_svg(pool)))
-    assert len(found) == pool.valid[:6].sum()
-    shown = pool.valid[:6]
-    radii = np.array([r for _, _, r in found])
-    order = np.argsort(pool.log_ref[:6][shown], kind="stable")
+    result = circles(str(charts.pool_svg(pool)))
+    assert len(result) == pool.valid[:6].sum()
+    valid = pool.valid[:6]
+    radii = np.array([r for _, _, r in result])
+    order = np.argsort(pool.log_ref[:6][valid], kind="stable")
     assert (np.diff(radii[order]) >= -0.11).all()
 
 
 def test_a_pools_picture_keeps_distances_in_the_plane(make_pool: MakePool) -> None:
     pool = make_pool(prompts=1, completions=6, dim=2)
     points = np.array([(x, y) for x, y, _ in circles(str(charts.pool_svg(pool)))])
-    drawn = np.linalg.norm(points[:, None] - points, axis=2)
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
     true = np.linalg.norm(pool.phi[0][:, None] - pool.phi[0], axis=2)
     far = true > 0
-    ratio = drawn[far] / true[far]
+    ratio = distances[far] / true[far]
     assert ratio == pytest.approx(np.full_like(ratio, ratio.mean()), rel=0.05)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pairbench.boards import Board
+from pairbench.boards.board import Board
+from pairbench.boards.strict import validated
 from pairbench.submission.admission import admitted
 from pairbench.submission.bundle import Bundle, Packed, packed
-from pairbench.submission.strict import validated
 from pairbench.submission.submit import Submission, make_submission
 from pairbench.submission.verify import Verdict, verify_bundles
 from tests.small_board import TOML, played, small_board

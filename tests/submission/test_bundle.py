@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import rfc8785
 
+from pairbench.cells.plan import PROTOCOL
 from pairbench.errors import InvalidSubmission
 from pairbench.submission.bundle import packed, unpacked
 from pairbench.submission.submit import Submission
@@ -183,6 +184,67 @@ def test_a_source_is_the_one_that_is_named(small: Played) -> None:
     content = made.bundle.model_dump(mode="json")
     content["source"] = "def select(view, n): ..."
     refused(lzma.compress(rfc8785.dumps(content)), "its digest is not the one in the manifest")
+
+
+def with_source(greedy: Submission, source: str) -> bytes:
+    """The bundle with the source of another design."""
+    content = greedy.bundle.model_dump(mode="json")
+    content["source"] = source
+    return lzma.compress(rfc8785.dumps(content), preset=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def select(view, n:", "source: it is no Python"),
+        ("x = '\0'", "source: .*null bytes"),
+        ("-" * 499_000 + "1", "source: it is nested too deeply to be parsed"),
+        ("(" * 499_000, "source: it is no Python: too many nested parentheses"),
+        ("a" + ".b" * 249_000, "source: it is nested too deeply"),
+        ("x = " + "9" * 5_000, "source: it is no Python"),
+        ("# coding: latin-1\nx = 'é'", "source: it declares iso-8859-1, where bundles are UTF-8"),
+        ("# coding: punycode\n" + "x" * 400_000, "source: it declares punycode"),
+        ("# coding: none-of-all", "source: it is no Python: unknown encoding"),
+        ("a," * 200_000, "its digest is not the one in the manifest"),
+        ("x" * 500_001, "source: .*at most 500000 characters"),
+    ],
+    ids=range(11),
+)
+def test_a_source_that_cannot_be_digested_is_refused(
+    greedy: Submission, source: str, message: str
+) -> None:
+    refused(with_source(greedy, source), message)
+
+
+def of_protocol(greedy: Submission, protocol: object) -> bytes:
+    """The bundle under another protocol; None for one that states none."""
+    content = greedy.bundle.model_dump(mode="json")
+    content["manifest"]["protocol"] = protocol
+    if protocol is None:
+        del content["manifest"]["protocol"]
+    return lzma.compress(rfc8785.dumps(content), preset=0)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        (
+            None,
+            rf"mine.bundle was made under protocol 3, where {PROTOCOL} is known: verify it with "
+            r"pairbench 0\.1\.0: pip install pairbench==0\.1\.0$",
+        ),
+        (3, r"protocol 3, .*: verify it with pairbench 0\.1\.0: pip install pairbench==0\.1\.0$"),
+        (2, "protocol 2, .* an older pairbench$"),
+        (PROTOCOL + 1, "verify it with a newer pairbench: pip install --upgrade pairbench$"),
+        ("4", "manifest.protocol: .*valid integer"),
+        (True, "manifest.protocol"),
+        ([], "manifest.protocol"),
+    ],
+)
+def test_a_bundle_of_another_protocol_names_the_version_that_verifies_it(
+    greedy: Submission, protocol: object, message: str
+) -> None:
+    refused(of_protocol(greedy, protocol), message)
 
 
 SCRIPT = "<script>alert(1)</script>"

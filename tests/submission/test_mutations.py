@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from pairbench.errors import InvalidSubmission
 from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.recompute import EXACT
 from pairbench.submission.submit import Submission
 from tests.submission.conftest import Played, played_board, verify_bundle
 
@@ -92,12 +92,12 @@ def check_bytes(greedy: Submission, data: bytes) -> None:
 
 @pytest.mark.parametrize("number", [200, pytest.param(2500, marks=pytest.mark.slow)])
 def test_bytes_that_were_changed_are_refused(greedy: Submission, number: int) -> None:
-    @settings(max_examples=number, deadline=None)
+    @settings(max_examples=number)
     @given(edits)
     def check(steps: list[tuple[str, float, int]]) -> None:
         check_bytes(greedy, edited(greedy.packed.data, steps))
 
-    @settings(max_examples=number, deadline=None)
+    @settings(max_examples=number)
     @given(edits)
     def check_inside(steps: list[tuple[str, float, int]]) -> None:
         text = lzma.decompress(greedy.packed.data)
@@ -172,6 +172,15 @@ def changed(content: Any, place: Place, other: Place, what: str, value: Any) -> 
     return found
 
 
+def within_tolerance(before: Any, after: Any, place: Place) -> bool:
+    """Tell whether a place is a figure of a score that stays within the verifier's tolerance."""
+    for step in place:
+        before, after = before[step], after[step]
+    figures = [type(value) in (int, float) for value in (before, after)]
+    is_score = bool({"start", "score"} & set(place))
+    return is_score and all(figures) and abs(after - before) <= EXACT * (1 + abs(before))
+
+
 def check_content(small: Played, greedy: Submission, content: Any, place: Place) -> None:
     try:
         text = rfc8785.dumps(content)
@@ -193,22 +202,25 @@ def test_content_that_was_changed_is_refused(
     everywhere = st.sampled_from(places(content))
     kinds = st.sampled_from(["set", "delete", "copy", "add", "double", "nudge"])
 
-    @settings(
-        max_examples=number, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    @settings(max_examples=number, suppress_health_check=list(HealthCheck), database=None)
     @given(everywhere, everywhere, kinds, values)
     @example(("cells", 0, "rounds", 0, "score", "gap"), ("format",), "nudge", None)
     @example(("manifest", "design", "deterministic"), ("format",), "set", False)
+    @example(("cells", 0, "start", "design_efficiency"), ("format",), "set", 2.5e-42)
+    @example(("cells", 0, "start", "design_efficiency"), ("format",), "set", 1e-8)
     def check(place: Place, other: Place, what: str, value: Any) -> None:
         try:
             found = changed(content, place, other, what, value)
         except OverflowError:
+            return
+        if what in ("set", "copy") and within_tolerance(content, found, place):
             return
         check_content(small, greedy, found, place)
 
     check()
 
 
+@pytest.mark.slow
 def test_every_place_is_either_checked_or_merely_said(small: Played, greedy: Submission) -> None:
     """What stands in one cell is changed place by place, and only what is said may pass."""
     content = json.loads(lzma.decompress(greedy.packed.data))

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from pairbench import make_env, run
-from pairbench.boards import Board
+from pairbench.boards.board import Board
 from pairbench.submission.recompute import EXACT, SAMPLED, TRAINED, _tolerance, _unlike
 from pairbench.submission.submit import Submission, make_submission
 from pairbench.submission.verify import Verdict
-from pairbench.world import World, drawn_world
+from pairbench.worlds.environment import draw_world
+from pairbench.worlds.world import World
 from tests.small_board import small_board
 from tests.submission.conftest import repacked, verify_bundle
 
@@ -111,7 +112,7 @@ def test_a_language_model_s_figures_may_be_off_by_what_is_said(tmp_path: Path) -
 
 
 def test_each_kind_of_world_has_its_tolerance() -> None:
-    world = drawn_world(make_env("pairbench/LogLinear-v1(prompts=4, dim=3)"), 0)
+    world = draw_world(make_env("pairbench/LogLinear-v1(prompts=4, dim=3)"), 0)
     assert _tolerance(world, {"gap": 1.0}) == EXACT
 
     class Trained(World):

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pairbench import play
-from pairbench.boards import load_board
-from pairbench.registry import design_spec
+from pairbench.boards.board import load_board
+from pairbench.design.registry import design_spec
 from pairbench.submission.reproduce import (
     ALL,
     drawn_stream,

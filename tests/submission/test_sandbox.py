@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pairbench import Design, make_env, play
-from pairbench.cases import view_of
+from pairbench.checks.cases import make_view
+from pairbench.design.registry import make_design
 from pairbench.errors import DesignFailed, NoSandbox, PairbenchError
-from pairbench.registry import make_design
 from pairbench.submission import sandbox
 from pairbench.submission.sandbox import ConfinedControl, Foreign, Limits, Sandbox, confined
 
@@ -158,7 +158,7 @@ def test_a_view_goes_in_bare() -> None:
     pool = make_env(WORLD).world(0).pool
     assert pool.n_pairs  # which is kept with the pool
     object.__setattr__(pool, "truth", "somebody's careless note")
-    view = view_of(pool, NO_PAIRS, np.empty(0), 1)
+    view = make_view(pool, NO_PAIRS, np.empty(0), 1)
     source = "def select(view, n):\n    raise ValueError(sorted(vars(view.pool)))"
     with (
         Sandbox(Foreign("a.py", {}, source)) as box,
@@ -416,7 +416,7 @@ def test_no_process_is_left_behind() -> None:
     assert len(processes) > 1
     assert gone(processes)
     box = Sandbox(Foreign("h.py", {}, "def select(view, n):\n    while True: pass"), Limits(1))
-    view = view_of(make_env(WORLD).world(0).pool, NO_PAIRS, np.empty(0), 1)
+    view = make_view(make_env(WORLD).world(0).pool, NO_PAIRS, np.empty(0), 1)
     with box:
         processes = family(box._process.pid)
         with pytest.raises(DesignFailed, match="within 1 s"):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from pairbench import load_report, run
-from pairbench.boards import Board, load_board, read_board
+from pairbench._util.files import seal
+from pairbench.boards.board import Board, load_board, read_board
+from pairbench.boards.entry import read_entry
+from pairbench.cells.store import Store
+from pairbench.design.registry import design_spec
 from pairbench.errors import InvalidParameter, InvalidSubmission
-from pairbench.files import sealed
-from pairbench.harness.store import Store
-from pairbench.registry import design_spec
 from pairbench.submission.bundle import packed, unpacked
-from pairbench.submission.entry import read_entry
 from pairbench.submission.submit import (
     Submission,
     board_cells,
@@ -161,9 +161,22 @@ def test_other_seeds_and_changed_boards_are_not_the_boards(
 
 
 def test_an_edited_design_is_another_design(board: Board, folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "my_design.py").write_text(MINE.replace("two", "2"))
+    (tmp_path / "my_design.py").write_text(MINE.replace("shift + 1", "shift + 2"))
     with pytest.raises(InvalidSubmission, match=r"8 missing .* another source"):
         submitted(board, folder, f"{tmp_path / 'my_design.py'}(shift=1)")
+
+
+def test_a_design_whose_docstring_was_edited_is_the_same(
+    board: Board, folder: Path, mine: str, tmp_path: Path
+) -> None:
+    text = MINE.replace("two", "2") + "# The end.\n"
+    (tmp_path / "my_design.py").write_text(text)
+    made = submitted(board, folder, f"{tmp_path / 'my_design.py'}(shift=1)")
+    before = submitted(board, folder, f"{mine}(shift=1)")
+    assert made.bundle.source == text
+    assert made.entry.design.source == before.entry.design.source
+    assert made.entry.curves == before.entry.curves
+    assert unpacked(made.packed.data, "mine.bundle")[0] == made.bundle
 
 
 def test_cells_of_several_versions_do_not_go_together(
@@ -174,7 +187,7 @@ def test_cells_of_several_versions_do_not_go_together(
     key = board_cells(board, design_spec("first-two"))[3].cell.key
     record = json.loads(json.dumps(store.read(key)))
     record["made"]["versions"]["numpy"] = "1.0"
-    store.path(key).write_bytes(sealed(record))
+    store.path(key).write_bytes(seal(record))
     with pytest.raises(InvalidSubmission, match="different versions"):
         submitted(board, tmp_path / "run", "first-two")
 

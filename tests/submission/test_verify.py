@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 import rfc8785
 
-from pairbench.boards import read_board
+from pairbench.boards.board import read_board
+from pairbench.boards.entry import read_entry
+from pairbench.cells.plan import PROTOCOL, UNSTATED
+from pairbench.cells.play import play
 from pairbench.errors import InvalidParameter, InvalidSubmission
-from pairbench.harness.play import play
-from pairbench.registry import Spec, make_env
+from pairbench.spec.record import Spec
+from pairbench.spec.syntax import syntax_digest
 from pairbench.submission.admission import admitted
 from pairbench.submission.bundle import unpacked
-from pairbench.submission.entry import read_entry
 from pairbench.submission.recompute import Difference
 from pairbench.submission.submit import Submission, board_cells, entry_of, slug
 from pairbench.submission.verify import Verdict, verify_bundles
+from pairbench.worlds.registry import make_env
 from tests.small_board import TOML, played, small_board
 from tests.submission.conftest import MINE, Played, played_board, repacked, verify_bundle
 
@@ -112,8 +115,13 @@ def test_some_cells_can_be_drawn_by_the_secret(small: Played, greedy: Submission
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize(
+    ("protocol", "source", "played_again"),
+    [(PROTOCOL, None, 2), (UNSTATED, "0" * 64, 2), (PROTOCOL, "0" * 64, 6)],
+    ids=["this protocol", "an earlier one, another digest", "this protocol, another source"],
+)
 def test_the_reference_s_entry_is_taken_where_there_is_one(
-    small: Played, greedy: Submission
+    small: Played, greedy: Submission, protocol: int, source: str | None, played_again: int
 ) -> None:
     how = {"announced": 1, "fresh": 1}
     without = verified(small, greedy.packed.data, "reproduced", **how)
@@ -122,6 +130,8 @@ def test_the_reference_s_entry_is_taken_where_there_is_one(
     told = []
     try:
         entry = small.submitted("uniform").entry
+        design = entry.design.model_copy(update={"source": source or entry.design.source})
+        entry = entry.model_copy(update={"protocol": protocol, "design": design})
         (folder / "uniform.json").write_bytes(entry.to_bytes())
         with_entry = verified(
             small,
@@ -134,7 +144,8 @@ def test_the_reference_s_entry_is_taken_where_there_is_one(
         (folder / "uniform.json").unlink()
         folder.rmdir()
     assert with_entry.passed
-    assert {total for what, _, total in told if what == "reference"} == {2}  # the fresh ones
+    # Two fresh worlds, and the four announced ones where the entry does not serve.
+    assert {total for what, _, total in told if what == "reference"} == {played_again}
     for one, other in zip(without.ranges, with_entry.ranges, strict=True):
         assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-4)
 
@@ -492,7 +503,7 @@ def test_a_design_that_fails_in_isolation_fails_verification(
     bad = f"{source}\n{MINE}"
     # Its author claims figures for a source that never gave them.
     said = made.bundle.manifest.design
-    spec = Spec(said.name, dict(said.params), sha256(bad.encode()).hexdigest(), said.label)
+    spec = Spec(said.name, dict(said.params), syntax_digest(bad.encode()), said.label)
 
     def change(content: Content) -> None:
         content["source"] = bad

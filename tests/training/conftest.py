@@ -5,7 +5,7 @@ import numpy as np
 from pairbench import Pool
 from pairbench.language.checkpoints import Checkpoint
 from pairbench.language.tiny import tiny_model, word_tokenizer
-from pairbench.training.fleet import Run
+from pairbench.training.fleet import TrainingTask
 from pairbench.training.recipe import Recipe
 
 WORDS = tuple("abcdefgh")
@@ -32,9 +32,11 @@ def words(seed: int = 0, longest: int = 4, shortest: int = 4, prompts: int = 6) 
     )
 
 
-def run_on(pool: Pool, n: int = 10, seed: int = 0, beta: float = 0.7, soft: bool = False) -> Run:
+def run_on(
+    pool: Pool, n: int = 10, seed: int = 0, beta: float = 0.7, soft: bool = False
+) -> TrainingTask:
     rng = np.random.default_rng(seed)
     both = rng.permuted(np.tile(np.arange(5), (n, 1)), axis=1)[:, :2]
     pairs = np.column_stack([rng.integers(pool.n_prompts, size=n), both])
     labels = rng.random(n) if soft else (rng.random(n) < 0.7).astype(np.float64)
-    return Run(pool, pairs, labels, beta)
+    return TrainingTask(pool, pairs, labels, beta)

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from pairbench import InvalidParameter
 from pairbench.errors import TrainingFailed
 from pairbench.language.checkpoints import Checkpoint
-from pairbench.training.fleet import FleetTrainer, Run, train_fleet
+from pairbench.training.fleet import FleetTrainer, TrainingTask, train_fleet
 from pairbench.training.recipe import LOSSES, Recipe
 from tests.training.conftest import RECIPE, reference, run_on, words
 
 DECODERS = ("gpt2", "llama", "qwen2", "gpt_neox")
 
 
-def plain(reference: Checkpoint, run: Run, recipe: Recipe, ends: bool) -> NDArray[np.float64]:
+def plain(
+    reference: Checkpoint, run: TrainingTask, recipe: Recipe, ends: bool
+) -> NDArray[np.float64]:
     """The losses of plain training, one text at a time, with torch's optimiser."""
     import copy
 
@@ -51,7 +53,7 @@ def plain(reference: Checkpoint, run: Run, recipe: Recipe, ends: bool) -> NDArra
         else:
             scaled = run.beta * margin
             win, defeat = (-torch.nn.functional.logsigmoid(s) for s in (scaled, -scaled))
-        a, b = recipe.weights(run.labels[row : row + 1])
+        a, b = recipe.loss_weights(run.labels[row : row + 1])
         return float(a[0]) * win + float(b[0]) * defeat
 
     order = recipe.order(len(run.pairs))
@@ -112,7 +114,7 @@ def test_without_labels_the_policy_is_the_reference() -> None:
     pool, start = words(), reference()
     pairs, labels = np.array([[0, 1, 2]] * 2), np.full(2, np.nan)
     policy = FleetTrainer(start, RECIPE, 1.0).fit(pool, 1.0, pairs, labels)
-    from pairbench.policies.language_model import LanguageModelPolicy
+    from pairbench.language.policy import LanguageModelPolicy
 
     np.testing.assert_array_equal(
         policy.log_probs(pool), LanguageModelPolicy(start).log_probs(pool)

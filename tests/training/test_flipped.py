@@ -13,7 +13,7 @@ from pairbench import (
     make_env,
     make_trainer,
 )
-from pairbench.pool import repeats
+from pairbench.pool.pairs import count_repeats
 
 Array = NDArray[np.float64]
 FLIPPED = pytest.mark.parametrize("trainer", [LogLinearCDPO, LogLinearRDPO])
@@ -90,7 +90,7 @@ def test_on_many_flipped_labels_rdpo_beats_dpo_and_cdpo_does_not() -> None:
         world, rng = env.world(seed), np.random.default_rng(seed)
         every = np.argwhere(world.pool.pair_mask)
         pairs = every[rng.integers(len(every), size=budgets[-1])]
-        labels = world.oracle.label(pairs, repeats(pairs, pairs[:0]))
+        labels = world.oracle.label(pairs, count_repeats(pairs, pairs[:0]))
         labels = np.where(rng.random(len(labels)) < 0.2, 1 - labels, labels)
         for row, spec in enumerate(specs):
             trainer = make_trainer(spec, world.trainer.ridge)

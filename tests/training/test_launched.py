@@ -67,24 +67,24 @@ def test_two_processes_train_what_one_does(root: Path, tmp_path: Path) -> None:
 
 def test_a_batch_that_processes_cannot_share_is_told() -> None:
     trainer = TRLTrainer(reference(), Recipe(batch_size=6), 1.0, accumulation=2)
-    assert trainer._part(3) == 1
+    assert trainer._part_size(3) == 1
     with pytest.raises(
         InvalidParameter, match=r"multiple of accumulation × processes, 2 × 4, .* 6"
     ):
-        trainer._part(4)
+        trainer._part_size(4)
 
 
 def test_a_model_on_another_gpu_than_trls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from pairbench.training.trl import _check_first
+    from pairbench.training.trl import _check_device
 
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     for device in ("cpu", "cuda", "cuda:0"):
-        _check_first(torch.device(device))
+        _check_device(torch.device(device))
     with pytest.raises(InvalidParameter, match=r"on GPU 0 here, .* on 'cuda:1'.*_DEVICES=1 lets"):
-        _check_first(torch.device("cuda:1"))
+        _check_device(torch.device("cuda:1"))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    _check_first(torch.device("cuda:1"))
+    _check_device(torch.device("cuda:1"))
     with pytest.raises(InvalidParameter, match="on GPU 1 here"):
-        _check_first(torch.device("cuda:0"))
+        _check_device(torch.device("cuda:0"))

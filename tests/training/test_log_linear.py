@@ -2,8 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -11,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pairbench import InvalidParameter, LogLinearDPO, Pool
 from pairbench.errors import TrainingFailed
-from pairbench.training.log_linear import Logistic, fit_theta
+from pairbench.training.log_linear import LogisticLoss, fit_theta
 from pairbench.training.minimise import TOLERANCE, lbfgs, newton
 
 Array = NDArray[np.float64]
@@ -161,7 +160,7 @@ def test_the_policy_is_the_minimum_of_the_dpo_loss(make_pool: Callable[..., Pool
 def test_both_optimisers_find_the_same_optimum(n: int, dim: int) -> None:
     z, labels = problem(0, n, dim, 1 / np.sqrt(dim))
     offset = np.random.default_rng(1).normal(size=n)
-    fit, start = Logistic(z, labels, 1.0, offset), np.zeros(dim)
+    fit, start = LogisticLoss(z, labels, 1.0, offset), np.zeros(dim)
     first, second = newton(fit, start), lbfgs(fit, start)
     np.testing.assert_allclose(second, first, atol=1e-6)
     np.testing.assert_allclose(fit_theta(z, labels, 1.0, offset), first, atol=1e-6)
@@ -197,7 +196,7 @@ def test_a_ridge_that_is_not_positive_is_refused(ridge: float) -> None:
 
 def test_a_fit_that_misses_its_promise_says_so() -> None:
     with (
-        pytest.raises(TrainingFailed, match=f"{TOLERANCE:.0e} is asked"),
+        pytest.raises(TrainingFailed, match=f"{TOLERANCE:.0e} is required"),
         np.errstate(all="ignore"),
     ):
         fit_theta(np.array([[np.nan]]), np.array([1.0]), 1.0)

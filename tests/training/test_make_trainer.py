@@ -16,9 +16,8 @@ from pairbench import (
     LogLinearXPO,
     make_trainer,
 )
-from pairbench import training as package
 from pairbench.errors import UnknownTrainer
-from pairbench.training import Trainer
+from pairbench.training import TRAINERS, Trainer
 
 
 @pytest.mark.parametrize(
@@ -52,9 +51,9 @@ def test_a_spec_is_a_trainer(spec: str, trainer: Trainer) -> None:
 
 
 def test_every_name_leads_to_a_trainer_that_needs_no_parameter() -> None:
-    for name, (module, kind) in package._HOMES.items():
-        home = importlib.import_module(f"pairbench.training.{module}")
-        assert type(make_trainer(name, 2.0)) is getattr(home, kind)
+    for name, home in TRAINERS.built_in.items():
+        module, kind = home.split(":")
+        assert type(make_trainer(name, 2.0)) is getattr(importlib.import_module(module), kind)
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from pairbench import InvalidParameter, LogLinearDPO, Pairs, Pool, make_trainer
 from pairbench.errors import TrainingFailed
-from pairbench.training.ipo import Squared
-from pairbench.training.log_linear import Logistic
+from pairbench.training.ipo import SquaredLoss
+from pairbench.training.log_linear import LogisticLoss
 from pairbench.training.minimise import TOLERANCE, lbfgs, newton
 from pairbench.training.pairwise import LogLinearTrainer, PairwiseLoss
 from pairbench.training.ties import DavidsonLoss, RaoKupperLoss
@@ -118,8 +117,8 @@ def test_the_policy_is_the_minimum_of_the_published_loss(
 
 # Each loss, the published one that it is times a factor, and the factor.
 LOSSES: list[tuple[Callable[..., PairwiseLoss], str, float]] = [
-    (Logistic, "dpo", 1.0),
-    (Squared, "ipo", 0.5),  # with β = τ = 1
+    (LogisticLoss, "dpo", 1.0),
+    (SquaredLoss, "ipo", 0.5),  # with β = τ = 1
     (lambda *a: RaoKupperLoss(*a, nu=3.0), "rao-kupper", 1.0),
     (lambda *a: RaoKupperLoss(*a, nu=1.5), "rao-kupper(nu=1.5)", 1.0),
     (lambda *a: DavidsonLoss(*a, nu=1.0), "davidson", 1.0),
@@ -205,7 +204,7 @@ def test_a_loss_is_convex_and_knows_no_overflow(
 
 
 @pytest.mark.parametrize("spec", PUBLISHED)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 60),

@@ -22,7 +22,7 @@ def test_each_epoch_sees_each_label_once() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_weights_are_those_of_the_papers(loss: str) -> None:
     e = 0.2
-    win, defeat = Recipe(loss, flip_rate=e).weights(Y)
+    win, defeat = Recipe(loss, flip_rate=e).loss_weights(Y)
     expected: dict[str, NDArray[np.float64]] = {
         "dpo": Y,
         "ipo": Y,
@@ -35,7 +35,7 @@ def test_weights_are_those_of_the_papers(loss: str) -> None:
 
 def test_rdpo_is_right_on_average() -> None:
     """Of labels flipped at the rate that it is told, the mean weight is the true label's."""
-    win, _ = Recipe("rdpo", flip_rate=0.3).weights(np.array([1.0, 0.0]))
+    win, _ = Recipe("rdpo", flip_rate=0.3).loss_weights(np.array([1.0, 0.0]))
     assert 0.7 * win[0] + 0.3 * win[1] == pytest.approx(1)
 
 

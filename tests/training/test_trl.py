@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pairbench import InvalidParameter
 from pairbench.training.fleet import train_fleet
-from pairbench.training.ipo import Squared
-from pairbench.training.log_linear import Logistic
+from pairbench.training.ipo import SquaredLoss
+from pairbench.training.log_linear import LogisticLoss
 from pairbench.training.recipe import Recipe
 from pairbench.training.trl import TRLTrainer
 from tests.training.conftest import RECIPE, reference, run_on, words
@@ -22,12 +22,12 @@ TOKENS = 5  # of each completion: four bytes and the end
 
 
 def logistic(x: Array, label: float) -> Array:
-    return Logistic(x[:, None], np.full(len(x), label), 1.0).values(x)
+    return LogisticLoss(x[:, None], np.full(len(x), label), 1.0).values(x)
 
 
 def ipo(x: Array) -> Array:
     # TRL's τ is its β, and its h is the mean over tokens, not the sum.
-    return Squared(x[:, None], np.ones(len(x)), 1.0).values(x / TOKENS) * 2 / BETA**2
+    return SquaredLoss(x[:, None], np.ones(len(x)), 1.0).values(x / TOKENS) * 2 / BETA**2
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Leaderboards: their definition, entries, standings, and the tables they are exported as."""

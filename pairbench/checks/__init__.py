@@ -1,0 +1,1 @@
+"""Conformance checks for designs: the suite behind ``pairbench check``."""

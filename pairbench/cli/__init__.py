@@ -1,0 +1,1 @@
+"""Command line: each command reads its options, calls one library function, and prints."""

@@ -1,0 +1,1 @@
+"""Printed output of the commands: tables, messages and progress."""

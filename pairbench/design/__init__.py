@@ -1,0 +1,1 @@
+"""Contract, registry and base classes of designs, and tools to write them."""

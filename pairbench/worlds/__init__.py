@@ -1,0 +1,1 @@
+"""Environments and the worlds drawn from them, and the Gymnasium interface."""

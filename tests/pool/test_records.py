@@ -1,0 +1,152 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from pairbench.errors import InvalidData
+from pairbench.pool.records import iter_records, read_lines
+
+Write = Callable[..., Path]
+RECORDS = [{"a": "é\u2028 ü", "b": [1, 2.5]}, {"a": "second\nline", "b": []}]
+
+
+def values(path: Path) -> list[dict[str, Any]]:
+    return [row.values for row in iter_records(path)]
+
+
+def jsonl(end: str = "\n") -> str:
+    return end.join(json.dumps(record, ensure_ascii=False) for record in RECORDS) + end
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        jsonl(),
+        jsonl().rstrip(),
+        jsonl("\r\n"),
+        jsonl("\n\n  \n"),
+        "\ufeff" + jsonl(),
+        json.dumps(RECORDS),
+        "\ufeff \n" + json.dumps(RECORDS, indent=2),
+    ],
+    ids=["plain", "no-last-newline", "crlf", "blank-lines", "bom", "list", "indented-list"],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a"])
+def test_json_is_read_however_it_is_laid_out(write: Write, content: str, name: str) -> None:
+    assert values(write(content, name)) == RECORDS
+
+
+@settings(max_examples=50)
+@given(st.lists(st.dictionaries(st.text(min_size=1), st.text()), min_size=1, max_size=5))
+def test_any_text_survives_jsonl(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "a.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert values(path) == records
+
+
+def test_rows_know_their_place(write: Write) -> None:
+    path = write("\n" + jsonl())
+    assert [row.location for row in iter_records(path)] == [f"{path}, line 2", f"{path}, line 3"]
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv")])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_csv_is_read_as_spreadsheets_write_it(
+    write: Write, delimiter: str, name: str, mark: bytes
+) -> None:
+    lines = ["id, note ,text", '1,,"two\r\nlines, ""quoted"""', "2,x,", ",,", "3,y,z"]
+    content = "\r\n".join(lines[:1] + lines[1:]).replace(",", delimiter)
+    rows = list(iter_records(write(mark + content.encode(), name)))
+    assert [row.values for row in rows] == [
+        {"id": "1", "text": f'two\r\nlines{delimiter} "quoted"'},
+        {"id": "2", "note": "x"},
+        {"id": "3", "note": "y", "text": "z"},
+    ]
+    assert rows[-1].location.endswith("line 6")
+
+
+def test_a_cell_may_be_huge(write: Write) -> None:
+    path = write("id,text\n1," + "x" * 2_000_000, "a.csv")
+    assert len(values(path)[0]["text"]) == 2_000_000
+
+
+def test_parquet_is_read_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    table = pa.table({"p": ["a", None], "v": [[1.0, 2.0], [3.0]], "s": [[{"t": "x"}], []]})
+    pq.write_table(table, path)
+    assert values(path) == [{"p": "a", "v": [1.0, 2.0], "s": [{"t": "x"}]}, {"v": [3.0], "s": []}]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "a.jsonl", "a.jsonl is empty"),
+        (b"\n \n", "a.jsonl", "a.jsonl is empty"),
+        (b"\xef\xbb\xbf", "a.jsonl", "a.jsonl is empty"),
+        (b"[]", "a.json", "a.json is empty"),
+        (b"a,b\n", "a.csv", "a.csv is empty"),
+        (b"", "a.csv", "a.csv is empty"),
+        (b'{"a": 1}\n{"a": \n', "a.jsonl", "a.jsonl, line 2: this is no JSON"),
+        (
+            b'{"a": 1}\n[1, 2]\n',
+            "a.jsonl",
+            r"line 2: expected one JSON object a line, got \[1, 2\]",
+        ),
+        (b'{\n "a": 1\n}\n', "a.json", "line 1: this is no JSON .* one JSON object a line"),
+        (b'[{"a": 1}, 3]', "a.json", "item 2: expected a list of JSON objects, got 3"),
+        (b'[{"a": 1},\n {"a" 1}]', "a.json", "at line 2, column 7"),
+        (b'{"a": 1}\n{"a": "\xff"}\n', "a.jsonl", "line 2: byte 8 is no UTF-8. Save the file as"),
+        ('{"a": 1}'.encode("utf-16"), "a.jsonl", "is UTF-16 text. Save it as UTF-8"),
+        (b"\x1f\x8b\x08", "a.jsonl.gz", "is compressed by gzip. Unpack it first"),
+        (b"PK\x03\x04..", "a.xlsx", "save the sheet as CSV"),
+        (b"[" * 100_000, "a.json", "a.json: this is no JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "a.jsonl", "line 1: this is no JSON that can be read"),
+        (b"a,b\n1,2,3\n", "a.csv", "line 2: there are more cells than the 2 columns"),
+        (b'a,b\n1,"2\n', "a.csv", "this is no CSV"),
+        (b"a,b\n1,\xe9\n", "a.csv", "byte 7 is no UTF-8"),
+        (b"PAR1 and no more", "a.parquet", "is no Parquet file that can be read"),
+        (b"text", "a.parquet", "is no Parquet file that can be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_place(
+    write: Write, content: bytes, name: str, message: str
+) -> None:
+    with pytest.raises(InvalidData, match=message):
+        values(write(content, name))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match=r"cannot read .*nothing\.jsonl: No such file"):
+        values(tmp_path / "nothing.jsonl")
+    with pytest.raises(InvalidData, match=r"is a folder without pool\.json"):
+        values(tmp_path)
+
+
+def test_lines_of_a_text_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufefffirst \r\n\n  \nse\u2028co\x0bnd\nthird".encode())
+    assert read_lines(path) == ["first ", "se\u2028co\x0bnd", "third"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b" \n\n", r"prompts\.txt is empty: it holds no line\."),
+        (b"\xff\xfea\x00", "is UTF-16 text"),
+        (b"ab\xff", "byte 3 is no UTF-8"),
+        (None, "cannot read .*No such file"),
+    ],
+)
+def test_what_is_no_text_file_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidData, match=message):
+        read_lines(path)
