@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from pairbench import InvalidParameter, LogLinearDPO, Pool
 from pairbench.errors import TrainingFailed
 from pairbench.training.log_linear import LogisticLoss, fit_theta
-from pairbench.training.minimise import TOLERANCE, lbfgs, newton
+from pairbench.training.minimise import TOLERANCE, lbfgs, newton, newton_cg
 
 Array = NDArray[np.float64]
 NONE = np.empty((0, 3), dtype=np.int64)
@@ -164,6 +164,22 @@ def test_both_optimisers_find_the_same_optimum(n: int, dim: int) -> None:
     first, second = newton(fit, start), lbfgs(fit, start)
     np.testing.assert_allclose(second, first, atol=1e-6)
     np.testing.assert_allclose(fit_theta(z, labels, 1.0, offset), first, atol=1e-6)
+
+
+def test_a_fit_converges_where_the_line_search_of_l_bfgs_ends_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Rounding ends the line search, sooner on some processors than on others.
+    z, labels = problem(0, 300, 600, 1 / np.sqrt(600))
+    fit = LogisticLoss(z, labels, 0.3, 0.0)
+    optimum = newton(fit, np.zeros(600))
+    early = optimum + 1e-5 * np.random.default_rng(1).normal(size=600)
+    assert np.linalg.norm(fit.gradient(early)) > TOLERANCE * 300
+    monkeypatch.setattr("pairbench.training.minimise.lbfgs", lambda objective, start: early)
+    theta = fit_theta(z, labels, 0.3, 0.0)
+    assert np.linalg.norm(fit.gradient(theta)) <= TOLERANCE / 10 * 300
+    np.testing.assert_allclose(theta, optimum, atol=1e-7)
+    np.testing.assert_array_equal(newton_cg(fit, theta), theta)
 
 
 @pytest.mark.parametrize("ridge", [0.05, 2.0])
