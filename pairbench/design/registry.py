@@ -105,10 +105,25 @@ def design_spec(design: str) -> Spec:
     name, params = parse_spec(design)
     design_object = DESIGNS.build(name, params)
     digest = source_digest(DESIGNS.factory(name))
-    parts = third_party_digests(design_object.parts())
+    parts = third_party_parts(name, design_object).values()
     return make_spec(
         name, design_object, combine_digests((digest or "", *parts)) if parts else digest
     )
+
+
+def third_party_parts(name: str, design: Design) -> dict[str, str]:
+    """Find the parts of a design that neither pairbench nor the design's own file defines.
+
+    Args:
+        name: the design's name or file.
+        design: the design that it names.
+
+    Returns:
+        The digest of each part's file by the qualified name of the part's class.
+    """
+    design_file = source_digest(DESIGNS.factory(name))
+    digests = third_party_digests(design.parts())
+    return {part: digest for part, digest in digests.items() if digest != design_file}
 
 
 def describe_design(name: str) -> dict[str, Any]:

@@ -189,11 +189,23 @@ def source_file(factory: Factory) -> str | None:
         return None
 
 
-def third_party_digests(parts: Iterable[object]) -> tuple[str, ...]:
-    """Return the :func:`source_digest` of each object's class that is not pairbench's own."""
+def third_party_digests(parts: Iterable[object]) -> dict[str, str]:
+    """Return the :func:`source_digest` of each part that pairbench does not define.
+
+    Args:
+        parts: objects, such as estimators or annotator stages.
+
+    Returns:
+        The digest of each class's file by the qualified name of the class, in the order of the
+        parts; classes without a file are left out.
+    """
     classes = (type(part) for part in parts)
     third_party = (c for c in classes if not c.__module__.startswith("pairbench."))
-    return tuple(digest for c in third_party if (digest := source_digest(c)))
+    return {
+        f"{c.__module__}.{c.__qualname__}": digest
+        for c in third_party
+        if (digest := source_digest(c))
+    }
 
 
 # Why: docs/decisions/004-design-identity-is-its-syntax-tree.md

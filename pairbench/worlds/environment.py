@@ -91,7 +91,7 @@ def data_digests(environment: Environment) -> tuple[str, ...]:
     """
     data = environment.data_digest()
     inputs = () if environment.chain is None else environment.chain.data_digests()
-    code = third_party_digests(environment.parts())
+    code = third_party_digests(environment.parts()).values()
     return (*inputs, *code) if data is None else (data, *inputs, *code)
 
 

@@ -12,9 +12,10 @@ from pairbench.errors import InvalidParameter, PluginError, UnknownName
 from pairbench.estimators import ESTIMATORS, estimator_names
 from pairbench.oracles.annotators import STAGES, annotator_names, describe_annotator, make_annotator
 from pairbench.spec.registry import Registry
+from pairbench.spec.syntax import syntax_digest
 from pairbench.training import TRAINERS, trainer_names
 from pairbench.worlds.registry import environment_spec
-from tests.conftest import Install
+from tests.conftest import Install, Write
 
 TINY = "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 SOURCES = {
@@ -144,3 +145,27 @@ def test_a_third_party_estimator_is_part_of_the_designs_identity(install: Instal
     assert own == design_spec("bald").source
     assert theirs not in (None, own)
     assert DESIGNS.group == "pairbench.designs"
+
+
+def test_an_estimator_in_the_designs_own_file_is_part_of_that_file(write: Write) -> None:
+    design = """
+from dataclasses import dataclass
+
+from pairbench import BeliefDesign, Laplace, uniform_pairs
+
+
+class Narrow(Laplace):
+    pass
+
+
+@dataclass(frozen=True)
+class Mine(BeliefDesign):
+    @property
+    def belief_estimator(self):
+        return Narrow()
+
+    def select(self, view, n):
+        return uniform_pairs(view.pool, n, view.rng)
+"""
+    path = write(design)
+    assert design_spec(str(path)).source == syntax_digest(path.read_bytes())
