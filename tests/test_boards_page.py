@@ -20,6 +20,7 @@ def fill(root: Path) -> Any:
     return module.main
 
 
+@pytest.mark.slow
 def test_a_board_is_filled_once(
     fill: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,6 +39,7 @@ def test_a_page_shows_what_its_commands_print(
     assert _without_numbers(refreshed(content)) == _without_numbers(content)
 
 
+@pytest.mark.slow
 def test_the_page_of_annotators_is_current(root: Path, refreshed: Callable[[str], str]) -> None:
     content = (root / "docs" / "annotators.md").read_text()
     command = "python docs/refresh.py docs/annotators.md"

@@ -11,7 +11,6 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from pairbench._util.checks import check_positive
 from pairbench.design.design import Design
@@ -100,6 +99,8 @@ class RandomLabels:
         Args:
             gap: reward units.
         """
+        from scipy.optimize import brentq  # slow to import
+
         if self.gap(0.0) <= gap:
             return 0.0
         if self.gap(_MOST_LABELS) > gap:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from pairbench._util.checks import check_at_least, check_positive
@@ -329,6 +328,8 @@ class _Solver:
         L-BFGS-B on log f(x / Σx), x ≥ 0, converges in tens of steps where multiplicative updates
         take thousands, and sets weights to exactly zero.
         """
+        from scipy.optimize import minimize  # slow to import
+
         size = len(self.weights)
         largest = np.inf
 

@@ -133,6 +133,7 @@ def decoder(tmp_path: Path, encoder: str) -> str:
     return str(tmp_path / "decoder")
 
 
+@pytest.mark.slow
 def test_an_encoders_features_do_not_depend_on_the_batch(encoder: str) -> None:
     texts = [f"word{k} " * (k + 1) for k in range(29)] + ["", "word1", "and others"] * 3
     values, source = encode_texts(texts, encoder)

@@ -40,6 +40,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_team_goes_round_and_round(here: Cli, pool: Path, tmp_path: Path) -> None:
     rows = lines(pool)
     out = good(here("select", "pool.jsonl", "--budget", "20", "--out", "round1.jsonl"))

@@ -38,12 +38,6 @@ def seconds(function: Callable[[], object], rounds: int = 3) -> float:
     return min(times)
 
 
-def only_where_timed(benchmark: BenchmarkFixture, rounds: int) -> None:
-    """Leave what takes long to those who want its timing."""
-    if benchmark.disabled and rounds == 1:
-        pytest.skip("takes long; give --benchmark-enable")
-
-
 def timed(
     benchmark: BenchmarkFixture,
     function: Callable[..., Any],
@@ -61,10 +55,14 @@ def record(benchmark: BenchmarkFixture, pool: Pool, **more: float) -> None:
     square: NDArray[np.float32] = np.ones((_EDGE, _EDGE), dtype=np.float32)
     gemm = seconds(lambda: square @ square) * (n * k * d * d + n * k * k * d) / _EDGE**3
     stream = seconds(pool.features.copy)
+    assert benchmark.stats is not None
+    seconds_taken = benchmark.stats.stats.min
     info = {"pairs": pool.n_pairs, "gemm_s": gemm, "stream_s": stream, **more}
-    if benchmark.stats is not None:  # none where benchmarks are disabled
-        taken = benchmark.stats.stats.min
-        info |= {"seconds": taken, "per_gemm": taken / gemm, "per_stream": taken / stream}
+    info |= {
+        "seconds": seconds_taken,
+        "per_gemm": seconds_taken / gemm,
+        "per_stream": seconds_taken / stream,
+    }
     info["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     benchmark.extra_info.update(info)
     print(" ".join(f"{name}={value:.4g}" for name, value in info.items()))
@@ -78,7 +76,6 @@ def record(benchmark: BenchmarkFixture, pool: Pool, **more: float) -> None:
 def test_certificate_of_99_percent(
     benchmark: BenchmarkFixture, prompts: int, completions: int, dim: int, rounds: int
 ) -> None:
-    only_where_timed(benchmark, rounds)
     pool = made_pool(prompts, completions, dim)
     design = timed(benchmark, optimal_weights, pool, tol=0.01, threads=2, rounds=rounds)
     record(benchmark, pool, bound=design.efficiency_bound, searches=design.iterations + 1)
@@ -92,7 +89,6 @@ def test_certificate_of_99_percent(
 def test_greedy_d(
     benchmark: BenchmarkFixture, prompts: int, completions: int, dim: int, n: int, rounds: int
 ) -> None:
-    only_where_timed(benchmark, rounds)
     pool = made_pool(prompts, completions, dim)
     timed(benchmark, greedy_pairs, pool, n, prior=1.0, threads=2, rounds=rounds)
     record(benchmark, pool, n=n)

@@ -111,7 +111,5 @@ def test_score_vectors_by_forward_mode(
 
 
 def once(benchmark: BenchmarkFixture, function: Any) -> Any:
-    """Time one call of what takes seconds; leave it to those who want its timing."""
-    if benchmark.disabled:
-        pytest.skip("takes long; give --benchmark-enable")
+    """Time one call of what takes seconds."""
     return benchmark.pedantic(function, rounds=1)  # type: ignore[no-untyped-call]

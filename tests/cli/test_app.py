@@ -294,6 +294,7 @@ def test_a_good_design_passes_its_check(cli: Cli, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_failed_check_says_what_to_fix(cli: Cli, tmp_path: Path) -> None:
     body = "return cycle_pairs(np.argwhere(view.pool.pair_mask), n)"
     (tmp_path / "[bad].py").write_text(
@@ -351,6 +352,7 @@ def test_a_run_of_files(cli: Cli, tmp_path: Path) -> None:
     assert {row["budget"] for row in section["rows"]} == {8}
 
 
+@pytest.mark.slow
 def test_a_run_with_an_annotator_chained_of_two(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "env.py").write_text(ENVIRONMENT)
     arguments = ["run", "--env", "env.py", "--env", TINY, "--seeds", "0", "--budgets", "5"]
@@ -363,6 +365,7 @@ def test_a_run_with_an_annotator_chained_of_two(cli: Cli, tmp_path: Path) -> Non
     assert "2 cells in runs/custom: 2 played now" in " ".join(again.stdout.split())
 
 
+@pytest.mark.slow
 def test_workers_are_told_of_device_and_dtype(cli: Cli, tmp_path: Path) -> None:
     assertions = "        import os\n        assert os.environ['PAIRBENCH_DEVICE'] == 'cpu'\n"
     assertions += "        assert os.environ['PAIRBENCH_DTYPE'] == 'float64'\n"
@@ -373,6 +376,7 @@ def test_workers_are_told_of_device_and_dtype(cli: Cli, tmp_path: Path) -> None:
     good(cli(*arguments, "--device", "cpu", "--dtype", "float64"))
 
 
+@pytest.mark.slow
 def test_files_in_a_folder_with_brackets_are_played(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "my project (1)"
     folder.mkdir()
@@ -569,6 +573,7 @@ def test_a_mistyped_command_shows_usage(here: Cli, arguments: list[str]) -> None
 # -- odd names -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_names_that_look_like_markup_are_shown_as_they_are(cli: Cli, tmp_path: Path) -> None:
     names = ["[red]x[_red].py", "[bold].py", "[_].py", "a b.py", "θ.py", ":x:.py"]
     designs: list[str] = []
@@ -584,6 +589,7 @@ def test_an_error_that_looks_like_markup_is_shown_as_it_is(cli: Cli) -> None:
     refused(cli("run", *QUICK, "--design", "[/].py"), "PluginError", "cannot read [/].py")
 
 
+@pytest.mark.slow
 def test_a_reference_that_looks_like_markup_is_shown_as_it_is(cli: Cli, tmp_path: Path) -> None:
     name = "[red]x.py"
     (tmp_path / name).write_text(SELECT)
@@ -593,6 +599,7 @@ def test_a_reference_that_looks_like_markup_is_shown_as_it_is(cli: Cli, tmp_path
     assert "[bold]runs/figures/learning-curves.svg" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reference_that_closes_a_tag_is_no_error(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "[").mkdir()
     (tmp_path / "mine.py").write_text(SELECT.replace("step=1", "step='[/]'").replace("step]", "1]"))

@@ -36,6 +36,7 @@ def test_it_plays_from_generation_to_score() -> None:
     assert episode.rounds[-1].score.pool_gap < episode.start.pool_gap
 
 
+@pytest.mark.slow
 def test_prompts_are_dialogues_up_to_where_the_assistant_speaks_last() -> None:
     drawn = draw_world(environment(), 1)
     assert isinstance(drawn, SampledWorld)

@@ -55,6 +55,7 @@ def test_it_plays_from_generation_to_score() -> None:
     assert again.results() == episode.results()
 
 
+@pytest.mark.slow
 def test_a_world_is_the_same_again_and_others_differ() -> None:
     one, two, other = environment().world(1), environment().world(1), environment().world(2)
     np.testing.assert_array_equal(one.pool.features, two.pool.features)

@@ -413,6 +413,7 @@ def test_style_explains_a_part_of_the_reward_and_words_do_not(real: data.Arrays,
     assert explained["words"] < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["summeval"])
 def test_the_default_ridge_is_one_with_which_labels_help(real: data.Arrays, kind: str) -> None:
     gain = {}

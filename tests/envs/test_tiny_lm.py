@@ -45,6 +45,7 @@ def slow_log_prob(policy: LanguageModelPolicy, prompt: str, text: str) -> float:
     return float(sum(said[t - 1, whole[t]] for t in range(len(head), len(whole))))
 
 
+@pytest.mark.slow
 def test_the_gap_of_the_reference_is_that_of_the_definition() -> None:
     drawn = world()
     held_out, rewards, beta = drawn.held_out, drawn.truth.held_out, drawn.beta

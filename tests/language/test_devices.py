@@ -77,6 +77,7 @@ def differences() -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 def test_all_is_where_the_model_is(root: Path) -> None:
     script = (
         "import json; from tests.language.test_devices import *; print(json.dumps(differences()))"

@@ -247,6 +247,7 @@ def kernel_criterion(features: Array, p: Array, pairs: NDArray[np.int64], ridge:
     return float((g**2).sum() - (cross * known.T).sum()) / ridge
 
 
+@pytest.mark.slow
 def test_projected_scores_have_the_trace_criterion_of_the_scores(
     enumerated: tuple[Checkpoint, Tokens, Array],
 ) -> None:

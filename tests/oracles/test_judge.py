@@ -768,6 +768,7 @@ def _TextWorld(**params: Any) -> Any:  # noqa: N802 - as a class
     return Texts(annotator=f"judge({text})")
 
 
+@pytest.mark.slow
 def test_a_run_by_a_judge_that_fails_at_first(server: Server, tmp_path: Path, here: Cli) -> None:
     (tmp_path / "texts.py").write_text(ENVIRONMENT)
     annotator = f"judge(endpoint={server.url!r}, model='m', at_once=1, retries=0) | mistake(rate=0)"

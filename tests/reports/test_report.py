@@ -366,6 +366,7 @@ def test_a_folder_used_for_two_plans_still_reports_the_last_one(tmp_path: Path) 
     assert rows["first-two"].budget == 10
 
 
+@pytest.mark.slow
 def test_a_control_is_shown_and_not_ranked(folder: Path, tmp_path: Path) -> None:
     environments = [TINY]
     plain = ["leverage", "first-two"]

@@ -79,6 +79,7 @@ def test_what_trl_logs_is_our_loss_of_the_margin_it_logs(
     np.testing.assert_allclose(losses, ours(margins), atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "lora_rank", "epochs"),
     [("dpo", 0, 8), ("ipo", 0, 2), ("cdpo", 0, 2), ("rdpo", 0, 2), ("dpo", 2, 2)],

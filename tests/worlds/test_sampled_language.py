@@ -163,6 +163,7 @@ def truth(exact: list[Exact], beta: float = 1.0) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_estimates_are_not_biased(
     make: Make, policy: LanguageModelPolicy, exact: list[Exact]
 ) -> None:
@@ -202,6 +203,7 @@ def test_scores_are_the_same_again_and_drawn_once(
     assert one.as_json()["sampled"]["gap"]["low"] == one.sampled.gap.low
 
 
+@pytest.mark.slow
 def test_common_random_numbers_make_differences_sharper(
     make: Make, towards: Towards, reference: Checkpoint
 ) -> None:
