@@ -16,18 +16,19 @@ from pairbench.view.budget import make_prices
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = "generate-then-label"
 
-HEAD = """# A larger pool with fewer labels, or a smaller pool with all of them?
+HEAD = """# A larger pool with fewer labels, or a smaller pool with more labels?
 
-Made by `python docs/generation.py`, which plays the board `{board}`: {seeds} seeds of
+Made by `python docs/generation.py`, which runs the board `{board}`: {seeds} seeds of
 `pairbench/GenerateThenLabel-v1`, 50 prompts that begin with two completions each, and {budget}
 units of money for labels (1 each) and for further completions. Policies are scored on held-out
-prompts with all their 64 completions, whatever was generated here.
+prompts, over all 64 completions of each, whichever pool they were trained on.
 
 ![Gap against the size of the pool](figures/pool-size.png)
 
-`all-pairs` generates K completions of as many prompts as it has the money to ask all pairs of, one
-at least; the other designs generate K completions of every prompt, and choose pairs among all of
-them with the money that is left. A star marks the best K.
+`all-pairs` generates K completions and labels all K(K − 1)/2 pairs of as many prompts as the budget
+allows, one at least. The other designs generate K completions of every prompt, and choose pairs
+among all of them with the money that is left. A star in the figure and bold type in the tables mark
+the best K of a design; "–" marks pools whose completions alone cost more than the budget.
 
 {tables}
 
@@ -90,7 +91,7 @@ def table(cost: str, panel: Curves) -> str:
     """Render a table of gap and number of labels by design and completions per prompt."""
     sizes = sorted({size for points in panel.values() for size, _ in points})
     lines = [
-        f"**A completion costs {cost} labels**; gap after all money is spent (labels bought):",
+        f"**A completion costs {cost} labels**; gap after all money is spent, with its 95 % interval and the number of labels bought:",
         "",
         f"| design | {' | '.join(f'K = {size}' for size in sizes)} |",
         "|---|" + "---|" * len(sizes),

@@ -14,9 +14,9 @@ from pairbench.stats.text import savings_text
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = "tiny-lm"
 
-HEAD = """# Does it hold for a transformer?
+HEAD = """# Do designs rank alike on a transformer?
 
-Made by `python docs/tiny_lm.py`, which plays the board `{board}`: {designs} designs, {seeds} seeds
+Made by `python docs/tiny_lm.py`, which runs the board `{board}`: {designs} designs, {seeds} seeds
 of `pairbench/TinyLM-v1`, a GPT-2 of a hundred thousand weights that is trained by DPO and scored
 exactly, by enumerating all 4,096 completions of each held-out prompt. Designs see one of two kinds
 of features:
@@ -25,35 +25,36 @@ of features:
 
 The transformer, its worlds and its training are the same with both.
 
-Gaps are means over seeds, reward units, with 95 % intervals; labels saved are how many labels
-`{reference}` needs for the gap that the design reaches after {budget}, over those that it needs
-for its own, paired by seed.
+Gaps are means over seeds, reward units, with 95 % intervals. Labels saved are a ratio, paired by
+seed: the labels that `{reference}` needs for the gap that the design reaches after {budget} labels,
+over those that it needs for the gap that it reaches itself. Before the first label several designs
+make the same choice, so that their first columns agree.
 
 {sections}
 
 ## What it says
 
-**The theory carries over, and the features decide.** With score vectors the order of designs is
-that of the log-linear worlds: from 100 labels on an optimal design has the least gap, beyond doubt
-at some budgets; long differences, and the best against the worst, lose where there are many
-labels. The advantage is smaller than in most of those worlds, because completions drawn from a
-flat reference are about as different from one another as they can be, and ten seeds leave room for
-none at the largest budget.
+**The theory carries over where the features are the policy's own.** With score vectors an optimal
+design has the smallest gap from 100 labels on, significantly below `{reference}` at 100 and 200.
+Designs that choose long differences (`max-distance`, `leverage`) or the best against the worst
+completion are worse than `{reference}` where there are many labels. The advantage is smaller than
+in most log-linear worlds, because completions drawn from a flat reference are about as different
+from one another as they can be; with ten seeds none is significant at the largest budget.
 
-With hidden states the same designs lose to `{reference}`. They spread labels over directions in
-which a transformer that is trained in all of its weights does not move, and the more they trust
+With hidden states the same designs lose to `{reference}` from 400 labels on. They spread labels
+over directions in which full fine-tuning does not move the transformer, and the more they trust
 their features, the more they lose: `greedy-d` and `i-optimal` most, `greedy-i-robust`, which asks
-some pairs at random, least of the three. [projection.md](projection.md) says the same without any
-training. Whoever has no gradients of the policy at hand had better take pairs at random, or
-spread them (`k-medoids`).
+some pairs at random, least of the three. [projection.md](projection.md) finds the same without any
+training. Where gradients of the policy are not available as features, pairs at random or
+spread out (`k-medoids`) are the safer choice on this evidence.
 
-Beyond doubt, by the ratio of gaps at a number of labels:
+Significant differences (the 95 % interval of the ratio of gaps excludes 1), by number of labels:
 
 {findings}
 """
 
 FEATURES = {
-    "scores": "**score vectors**, the projected ∇_θ log π_θ at the reference, the theory's own;",
+    "scores": "**score vectors**, ∇_θ log π_θ at the reference, randomly projected: those of the theory;",
     "mean": "**hidden states**, the mean of the last layer's over a completion.",
 }
 
@@ -100,8 +101,8 @@ def table(section: Section) -> Iterator[str]:
     yield f"## {TITLES[features(section)]}"
     yield ""
     yield (
-        f"Before any label the gap is {section.start:.3f}; with labels of all of the pool's pairs, "
-        f"without noise, training reaches {section.floor:.3f}, the floor."
+        f"Before any label the gap is {section.start:.3f}; trained on noiseless labels "
+        f"of all pairs of the pool, the policy reaches {section.floor:.3f}, the floor of this world."
     )
     yield ""
     yield f"| design | {' | '.join(f'{budget} labels' for budget in budgets)} | labels saved |"

@@ -75,7 +75,7 @@ def _print_selection(planned: "AnnotationRound") -> None:
     again = f", {selection.repeated:,} of which {asks} a pair again" if selection.repeated else ""
     say(f"chosen    {pairs} by {escape(planned.design)}{again}")
     percent = math.floor(100 * selection.efficiency)
-    say(f"proof     at least {percent} % as informative as the best {pairs}")
+    say(f"certified at least {percent} % as informative as the best {pairs}")
     say(
         f"gap       {_gap(selection.gaps[0])} before, {_gap(selection.gap)} after; "
         f"after {n:,} random {_gap(selection.random.gap(n))} (predicted, reward units)"
