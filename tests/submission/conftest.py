@@ -9,8 +9,8 @@ import pytest
 
 from pairbench.boards.board import Board
 from pairbench.boards.strict import validated
-from pairbench.submission.admission import admitted
-from pairbench.submission.bundle import Bundle, Packed, packed
+from pairbench.submission.admission import admit_bundle
+from pairbench.submission.bundle import Bundle, PackedBundle, pack_bundle
 from pairbench.submission.submit import Submission, make_submission
 from pairbench.submission.verify import Verdict, verify_bundles
 from tests.small_board import TOML, played, small_board
@@ -42,11 +42,11 @@ def verify_bundle(
     **how: Any,
 ) -> Verdict:
     """The verdict on a single bundle."""
-    return verify_bundles([admitted(data, name, entry=entry, board_root=board_root)], **how)[0]
+    return verify_bundles([admit_bundle(data, name, entry=entry, board_root=board_root)], **how)[0]
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedBoard:
     """A board, and a run of it.
 
     Attributes:
@@ -74,20 +74,20 @@ class Played:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def small(tmp_path_factory: pytest.TempPathFactory) -> PlayedBoard:
     """Two worlds, two seeds of each, two budgets; the reference and a design are played."""
     return played_board(tmp_path_factory.mktemp("boards"), "100:102", "[6, 12]")
 
 
-def played_board(root: Path, seeds: str, budgets: str) -> Played:
+def played_board(root: Path, seeds: str, budgets: str) -> PlayedBoard:
     """A small board with these seeds and budgets, whose reference and greedy-d are played."""
     toml = TOML.replace('"100:104"', f'"{seeds}"').replace("[10, 20, 40]", budgets)
     board = small_board(root, toml=toml)
-    return Played(root, board, played(board, root / "run", ["greedy-d"]))
+    return PlayedBoard(root, board, played(board, root / "run", ["greedy-d"]))
 
 
-def repacked(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> Packed:
+def repacked(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> PackedBundle:
     """The bundle with something changed in its JSON, in proper form."""
     content = bundle.model_dump(mode="json")
     change(content)
-    return packed(validated(Bundle, content, "the changed bundle"))
+    return pack_bundle(validated(Bundle, content, "the changed bundle"))

@@ -18,26 +18,26 @@ import rfc8785
 
 from pairbench.cells.plan import PROTOCOL
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.submit import Submission
-from tests.submission.conftest import Played, repacked
+from tests.submission.conftest import PlayedBoard, repacked
 
 
 @pytest.fixture(scope="module")
-def greedy(small: Played) -> Submission:
+def greedy(small: PlayedBoard) -> Submission:
     return small.submitted("greedy-d")
 
 
 def test_a_bundle_is_the_same_bytes_whoever_packs_it(greedy: Submission) -> None:
-    bundle, digest = unpacked(greedy.packed.data, "mine.bundle")
+    bundle, digest = unpack_bundle(greedy.packed.data, "mine.bundle")
     assert bundle == greedy.bundle
-    assert digest == greedy.packed.digest == packed(bundle).digest
-    assert packed(bundle).data == greedy.packed.data
+    assert digest == greedy.packed.digest == pack_bundle(bundle).digest
+    assert pack_bundle(bundle).data == greedy.packed.data
 
 
 def refused(data: bytes, message: str) -> None:
     with pytest.raises(InvalidSubmission, match=message):
-        unpacked(data, "mine.bundle")
+        unpack_bundle(data, "mine.bundle")
 
 
 def archive(write: Callable[[BytesIO], object]) -> bytes:
@@ -101,13 +101,13 @@ def test_what_is_no_bundle_is_refused(data: bytes, message: str) -> None:
 BOMB = """
 import lzma, sys
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.bundle import unpacked
+from pairbench.submission.bundle import unpack_bundle
 import resource
 
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    unpacked(data, "bomb")
+    unpack_bundle(data, "bomb")
 except InvalidSubmission as error:
     print(error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -179,7 +179,7 @@ def test_a_bundle_is_written_in_one_way_only(greedy: Submission) -> None:
         refused(lzma.compress(text), "canonical JSON|Extra inputs")
 
 
-def test_a_source_is_the_one_that_is_named(small: Played) -> None:
+def test_a_source_is_the_one_that_is_named(small: PlayedBoard) -> None:
     made = small.submitted("greedy-d")
     content = made.bundle.model_dump(mode="json")
     content["source"] = "def select(view, n): ..."
@@ -298,10 +298,10 @@ def test_letters_that_only_look_alike_are_refused(
 )
 def test_names_of_people_are_names(greedy: Submission, author: str) -> None:
     made = repacked(greedy.bundle, lambda c: c["manifest"].__setitem__("author", author))
-    assert unpacked(made.data, "mine.bundle")[0].manifest.author == author
+    assert unpack_bundle(made.data, "mine.bundle")[0].manifest.author == author
 
 
 def test_prose_is_kept_as_it_is(greedy: Submission) -> None:
     """Markup in prose is text: pages escape it."""
     made = repacked(greedy.bundle, lambda c: c["manifest"]["design"].__setitem__("summary", SCRIPT))
-    assert unpacked(made.data, "mine.bundle")[0].manifest.design.summary == SCRIPT
+    assert unpack_bundle(made.data, "mine.bundle")[0].manifest.design.summary == SCRIPT

@@ -10,10 +10,10 @@ import rfc8785
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.recompute import EXACT
 from pairbench.submission.submit import Submission
-from tests.submission.conftest import Played, played_board, verify_bundle
+from tests.submission.conftest import PlayedBoard, played_board, verify_bundle
 
 Place = tuple[str | int, ...]
 
@@ -26,17 +26,17 @@ times; fingerprints of policies, which hold for one machine. It is in the digest
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def small(tmp_path_factory: pytest.TempPathFactory) -> PlayedBoard:
     """A board of one seed, since it is played thousands of times."""
     return played_board(tmp_path_factory.mktemp("boards"), "100:101", "[6, 12]")
 
 
 @pytest.fixture(scope="module")
-def greedy(small: Played) -> Submission:
+def greedy(small: PlayedBoard) -> Submission:
     return small.submitted("greedy-d")
 
 
-def outcome(small: Played, data: bytes, entry: bytes | None = None) -> str | None:
+def outcome(small: PlayedBoard, data: bytes, entry: bytes | None = None) -> str | None:
     """The digest of a bundle that is recomputed, None of one that is refused in any way."""
     try:
         verdict = verify_bundle(
@@ -84,7 +84,7 @@ def edited(data: bytes, steps: list[tuple[str, float, int]]) -> bytes:
 
 def check_bytes(greedy: Submission, data: bytes) -> None:
     try:
-        bundle, digest = unpacked(data, "mine.bundle")
+        bundle, digest = unpack_bundle(data, "mine.bundle")
     except InvalidSubmission:
         return
     assert (bundle, digest) == (greedy.bundle, greedy.packed.digest)
@@ -103,7 +103,7 @@ def test_bytes_that_were_changed_are_refused(greedy: Submission, number: int) ->
         text = lzma.decompress(greedy.packed.data)
         changed = edited(text, steps)
         try:
-            _, digest = unpacked(lzma.compress(changed, preset=0), "mine.bundle")
+            _, digest = unpack_bundle(lzma.compress(changed, preset=0), "mine.bundle")
         except InvalidSubmission:
             return
         # A letter of what is merely said may be another; then the digest is, too.
@@ -181,7 +181,7 @@ def within_tolerance(before: Any, after: Any, place: Place) -> bool:
     return is_score and all(figures) and abs(after - before) <= EXACT * (1 + abs(before))
 
 
-def check_content(small: Played, greedy: Submission, content: Any, place: Place) -> None:
+def check_content(small: PlayedBoard, greedy: Submission, content: Any, place: Place) -> None:
     try:
         text = rfc8785.dumps(content)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError):
@@ -196,7 +196,7 @@ def check_content(small: Played, greedy: Submission, content: Any, place: Place)
 
 @pytest.mark.parametrize("number", [100, pytest.param(5000, marks=pytest.mark.slow)])
 def test_content_that_was_changed_is_refused(
-    small: Played, greedy: Submission, number: int
+    small: PlayedBoard, greedy: Submission, number: int
 ) -> None:
     content = json.loads(lzma.decompress(greedy.packed.data))
     everywhere = st.sampled_from(places(content))
@@ -221,7 +221,9 @@ def test_content_that_was_changed_is_refused(
 
 
 @pytest.mark.slow
-def test_every_place_is_either_checked_or_merely_said(small: Played, greedy: Submission) -> None:
+def test_every_place_is_either_checked_or_merely_said(
+    small: PlayedBoard, greedy: Submission
+) -> None:
     """What stands in one cell is changed place by place, and only what is said may pass."""
     content = json.loads(lzma.decompress(greedy.packed.data))
     passed = set()
@@ -238,9 +240,9 @@ def test_every_place_is_either_checked_or_merely_said(small: Played, greedy: Sub
     assert all(SAID & set(map(str, place)) for place in passed), passed
 
 
-def test_the_same_content_is_the_same_bundle(small: Played, greedy: Submission) -> None:
+def test_the_same_content_is_the_same_bundle(small: PlayedBoard, greedy: Submission) -> None:
     text = lzma.decompress(greedy.packed.data)
     again = lzma.compress(text, preset=0)  # other bytes
     assert again != greedy.packed.data
     assert outcome(small, again, greedy.entry.to_bytes()) == greedy.packed.digest
-    assert packed(unpacked(again, "x")[0]) == greedy.packed
+    assert pack_bundle(unpack_bundle(again, "x")[0]) == greedy.packed

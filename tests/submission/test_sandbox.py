@@ -16,7 +16,13 @@ from pairbench.checks.cases import make_view
 from pairbench.design.registry import make_design
 from pairbench.errors import DesignFailed, NoSandbox, PairbenchError
 from pairbench.submission import sandbox
-from pairbench.submission.sandbox import ConfinedControl, Foreign, Limits, Sandbox, confined
+from pairbench.submission.sandbox import (
+    IsolatedControl,
+    Limits,
+    Sandbox,
+    UntrustedDesign,
+    isolated_design,
+)
 
 WORLD = "pairbench/LogLinear-v1(prompts=6, completions=4, dim=3)"
 NO_PAIRS = np.empty((0, 3), dtype=np.int64)
@@ -31,7 +37,9 @@ def select(view, n):
 
 
 def run(source: str, limits: Limits = Limits(seconds=30), **params: object) -> None:  # noqa: B008
-    with confined(Foreign("attack.py", dict(params), textwrap.dedent(source)), limits) as design:
+    with isolated_design(
+        UntrustedDesign("attack.py", dict(params), textwrap.dedent(source)), limits
+    ) as design:
         play(WORLD, design, 0, (5, 10))
 
 
@@ -76,7 +84,7 @@ def test_a_design_chooses_there_what_it_chooses_here(
     environment: str, name: str, params: dict[str, object]
 ) -> None:
     here = make_design(name, **params)
-    with confined(Foreign(name, params, control=here.control)) as there:
+    with isolated_design(UntrustedDesign(name, params, control=here.control)) as there:
         assert there.control == here.control
         one = play(environment, there, 3, (8, 16)).results()
     assert one == play(environment, here, 3, (8, 16)).results()
@@ -101,9 +109,9 @@ def test_a_stranger_s_design_is_made_of_its_text_and_parameters() -> None:
         def select(self, view, n):
             raise ValueError(f"{self.rate!r} {self.kinds!r} {n} {view.budget_left}")
     """
-    design = Foreign("two.py:Mine", {"rate": 1, "kinds": ["a"]}, textwrap.dedent(source))
+    design = UntrustedDesign("two.py:Mine", {"rate": 1, "kinds": ["a"]}, textwrap.dedent(source))
     with (
-        confined(design) as made,
+        isolated_design(design) as made,
         pytest.raises(DesignFailed, match=r"round 1\): ValueError: 1.0 \('a',\) 5 5"),
     ):
         play(WORLD, made, 0, (5,))
@@ -124,7 +132,10 @@ def test_what_a_design_prints_is_lost() -> None:
         "    import sys, os\n    print('R' * 99999, flush=True)\n    os.write(1, b'A' * 9)\n"
         "    os.write(2, b'x')\n    rng =",
     )
-    with confined(Foreign("loud.py", {}, loud)) as one, confined(Foreign("h.py", {}, HONEST)) as h:
+    with (
+        isolated_design(UntrustedDesign("loud.py", {}, loud)) as one,
+        isolated_design(UntrustedDesign("h.py", {}, HONEST)) as h,
+    ):
         assert play(WORLD, one, 0, (5, 10)).results() == play(WORLD, h, 0, (5, 10)).results()
 
 
@@ -161,10 +172,10 @@ def test_a_view_goes_in_bare() -> None:
     view = make_view(pool, NO_PAIRS, np.empty(0), 1)
     source = "def select(view, n):\n    raise ValueError(sorted(vars(view.pool)))"
     with (
-        Sandbox(Foreign("a.py", {}, source)) as box,
+        Sandbox(UntrustedDesign("a.py", {}, source)) as box,
         pytest.raises(DesignFailed, match=r"ValueError: \['features', .*\]") as failed,
     ):
-        box.asked("select", view, 1)
+        box.request("select", view, 1)
     assert "truth" not in str(failed.value)
     assert "n_pairs" not in str(failed.value)
 
@@ -384,9 +395,9 @@ def test_loading_has_its_time_too() -> None:
 FORGED: list[tuple[str, str]] = [
     ("b'A' + (2**63).to_bytes(8, 'little')", "where 64,000,000 are the most"),
     ("b'A' + (24).to_bytes(8, 'little') + b'\\xff' * 24", "outside the pool"),
-    ("b'A' + (7).to_bytes(8, 'little') + b'1234567'", "what is no answer"),
-    ("b'A' + (8).to_bytes(8, 'little') + b'12345678'", "not of three numbers"),
-    ("b'R' + (0).to_bytes(8, 'little')", "what is no answer"),
+    ("b'A' + (7).to_bytes(8, 'little') + b'1234567'", "sent an invalid answer"),
+    ("b'A' + (8).to_bytes(8, 'little') + b'12345678'", "not rows of three numbers"),
+    ("b'R' + (0).to_bytes(8, 'little')", "sent an invalid answer"),
     ("b'Z' * 10**6", "bytes, where"),
     ("__import__('pickle').dumps(print, 2) + b'.' * 10", "bytes, where"),
     ("b'F' + (3).to_bytes(8, 'little') + b'\\xff\\xfe\\x1b'", "failed in isolation"),
@@ -411,16 +422,18 @@ def test_forged_answers_are_numbers_or_nothing(forged: str, message: str) -> Non
 
 
 def test_no_process_is_left_behind() -> None:
-    with Sandbox(Foreign("h.py", {}, HONEST)) as box:
+    with Sandbox(UntrustedDesign("h.py", {}, HONEST)) as box:
         processes = family(box._process.pid)
     assert len(processes) > 1
     assert gone(processes)
-    box = Sandbox(Foreign("h.py", {}, "def select(view, n):\n    while True: pass"), Limits(1))
+    box = Sandbox(
+        UntrustedDesign("h.py", {}, "def select(view, n):\n    while True: pass"), Limits(1)
+    )
     view = make_view(make_env(WORLD).world(0).pool, NO_PAIRS, np.empty(0), 1)
     with box:
         processes = family(box._process.pid)
         with pytest.raises(DesignFailed, match="within 1 s"):
-            box.asked("select", view, 1)
+            box.request("select", view, 1)
         assert gone(processes - {box._process.pid})
 
 
@@ -428,7 +441,7 @@ def test_a_verifier_that_is_killed_leaves_no_design_behind() -> None:
     code = f"""
 import sys
 from pairbench.submission.sandbox import *
-with Sandbox(Foreign("h.py", {{}}, {HONEST!r})):
+with Sandbox(UntrustedDesign("h.py", {{}}, {HONEST!r})):
     print("started", flush=True)
     sys.stdin.read()
 """
@@ -473,6 +486,6 @@ def test_the_process_is_isolated_in_every_way() -> None:
 
 
 def test_a_proxy_is_a_design() -> None:
-    proxies: list[Callable[[Sandbox], Design]] = [sandbox.Confined, ConfinedControl]
-    box = Sandbox(Foreign("h.py", {}, HONEST))
+    proxies: list[Callable[[Sandbox], Design]] = [sandbox.IsolatedDesign, IsolatedControl]
+    box = Sandbox(UntrustedDesign("h.py", {}, HONEST))
     assert [make(box).control for make in proxies] == [False, True]

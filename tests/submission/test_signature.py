@@ -32,7 +32,7 @@ def test_a_signature_names_its_key_and_is_of_these_bytes(tmp_path: Path, key: Pa
         ["ssh-keygen", "-l", "-f", f"{key}.pub"], check=True, capture_output=True, text=True
     )
     assert signer(b"all the pairs", signature) in told.stdout
-    with pytest.raises(InvalidSubmission, match=r"mine.bundle.sig does not sign it"):
+    with pytest.raises(InvalidSubmission, match=r"mine.bundle.sig does not sign this bundle"):
         signer(b"other pairs", signature)
     # Signing again does not ask whether to overwrite.
     assert sign(bundle, key) == signature
@@ -43,7 +43,7 @@ def test_a_signature_of_something_else_is_none(tmp_path: Path, key: Path) -> Non
     bundle.write_bytes(b"all the pairs")
     command = ["ssh-keygen", "-Y", "sign", "-n", "git", "-f", str(key), str(bundle)]
     subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(InvalidSubmission, match="does not sign it"):
+    with pytest.raises(InvalidSubmission, match="does not sign this bundle"):
         signer(b"all the pairs", tmp_path / "mine.bundle.sig")
 
 

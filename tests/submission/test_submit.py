@@ -16,13 +16,13 @@ from pairbench.boards.entry import read_entry
 from pairbench.cells.store import Store
 from pairbench.design.registry import design_spec
 from pairbench.errors import InvalidParameter, InvalidSubmission
-from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.submit import (
     Submission,
     board_cells,
-    entry_of,
+    entry_from_bundle,
+    make_slug,
     make_submission,
-    slug,
 )
 from tests.small_board import TOML, played, small_board
 
@@ -107,10 +107,10 @@ def test_a_bundle_is_the_same_bytes_again_and_read_as_it_was_packed(
     day = datetime.date(2026, 1, 31)
     one, other = (submitted(board, folder, "first-two", date=day) for _ in range(2))
     assert one.packed == other.packed
-    found, digest = unpacked(one.packed.data, "first-two.bundle")
+    found, digest = unpack_bundle(one.packed.data, "first-two.bundle")
     assert (found, digest) == (one.bundle, one.packed.digest)
-    assert packed(found) == one.packed
-    assert entry_of(found, digest) == one.entry
+    assert pack_bundle(found) == one.packed
+    assert entry_from_bundle(found, digest) == one.entry
     assert read_entry(one.entry.to_bytes(), "first-two.json") == one.entry
 
 
@@ -176,7 +176,7 @@ def test_a_design_whose_docstring_was_edited_is_the_same(
     assert made.bundle.source == text
     assert made.entry.design.source == before.entry.design.source
     assert made.entry.curves == before.entry.curves
-    assert unpacked(made.packed.data, "mine.bundle")[0] == made.bundle
+    assert unpack_bundle(made.packed.data, "mine.bundle")[0] == made.bundle
 
 
 def test_cells_of_several_versions_do_not_go_together(
@@ -228,4 +228,4 @@ def test_studies_take_no_entries_and_folders_must_be_runs(board: Board, tmp_path
 def test_labels_become_parts_of_file_names(
     label: str, changes: dict[str, Any], expected: str
 ) -> None:
-    assert slug(label, changes) == expected
+    assert make_slug(label, changes) == expected
