@@ -1,4 +1,4 @@
-"""Fresh seeds and what claimed figures predict of them."""
+"""Fresh seeds, and the intervals that claimed figures predict for them."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pairbench.submission.submit import board_cells
 from tests.small_board import small_board
 
 
-def test_a_range_is_student_s_interval_for_a_mean_to_come() -> None:
+def test_the_interval_is_student_s_prediction_interval_for_a_mean() -> None:
     # By hand: mean 2, s = 1, n = 3, m = 2; t(2 degrees, 97.5 %) = 4.302653, and √(1/3 + 1/2).
     (found,) = prediction_intervals(
         {"A": np.array([1.0, 2.0, 3.0])}, {"A": np.array([4.0, 6.0])}, 0.05
@@ -42,7 +42,7 @@ def test_one_seed_predicts_nothing() -> None:
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.9])
-def test_false_alarms_are_as_rare_as_is_said(alike: float) -> None:
+def test_false_alarms_are_as_rare_as_the_given_rate(alike: float) -> None:
     """Also where the worlds of one seed have much in common, as on boards of one world."""
     rng, runs, level = np.random.default_rng(1), 4000, 0.1
     alarms = 0
@@ -59,7 +59,7 @@ def test_false_alarms_are_as_rare_as_is_said(alike: float) -> None:
     assert 0.02 < alarms / runs < level + 3 * np.sqrt(level * (1 - level) / runs)
 
 
-def test_what_is_small_in_each_environment_is_seen_in_all() -> None:
+def test_a_small_shift_in_each_environment_is_detected_in_the_mean() -> None:
     rng = np.random.default_rng(2)
     claimed = {str(i): rng.normal(size=20) for i in range(16)}
     fresh = {name: rng.normal(1.5, 1, size=5) for name in claimed}
@@ -104,7 +104,7 @@ def test_announced_seeds_are_not_drawn_even_if_there_are_few_others() -> None:
     assert set(draw_fresh_seeds(rng, 2, [1, 3])) == {0, 2}
 
 
-def test_log_ratios_are_of_gaps_of_one_world() -> None:
+def test_log_gap_ratios_compare_gaps_on_one_world() -> None:
     gaps, reference = {"A": [1.0, 2.0], "B": [4.0, 0.0]}, {"A": [2.0, 2.0], "B": [2.0, 1.0]}
     found = log_gap_ratios(gaps, reference, same_seeds=False)
     assert list(found) == ["A", "B"]

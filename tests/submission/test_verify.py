@@ -1,4 +1,4 @@
-"""Verification: honest bundles pass, and whatever was done to one is seen."""
+"""Verification: honest bundles pass, and tampering is detected."""
 
 import copy
 import json
@@ -20,6 +20,7 @@ from pairbench.spec.syntax import syntax_digest
 from pairbench.submission.admission import admit_bundle
 from pairbench.submission.bundle import unpack_bundle
 from pairbench.submission.recompute import Difference
+from pairbench.submission.reproduce import PredictionInterval
 from pairbench.submission.submit import Submission, board_cells, entry_from_bundle, make_slug
 from pairbench.submission.verify import Verdict, verify_bundles
 from pairbench.worlds.registry import make_env
@@ -43,7 +44,7 @@ def after(small: PlayedBoard, greedy: Submission, change: Callable[[Content], No
     return verified(small, repacked(greedy.bundle, change).data)
 
 
-# -- what is honest passes -----------------------------------------------------------------------
+# -- honest bundles pass -----------------------------------------------------------------------
 
 
 def test_an_honest_bundle_is_recomputed(small: PlayedBoard, greedy: Submission) -> None:
@@ -94,7 +95,7 @@ def test_a_control_is_shown_the_truth_where_it_is_reproduced(small: PlayedBoard)
     assert verdict.failure is None
 
 
-def test_a_stranger_s_design_is_reproduced(small: PlayedBoard) -> None:
+def test_an_untrusted_design_is_reproduced(small: PlayedBoard) -> None:
     made = small.with_design(MINE)
     verdict = verified(small, made.packed.data, "reproduced", announced=None, fresh=1)
     assert verdict.failure is None
@@ -120,7 +121,7 @@ def test_some_cells_can_be_drawn_by_the_secret(small: PlayedBoard, greedy: Submi
     [(PROTOCOL, None, 2), (UNSTATED, "0" * 64, 2), (PROTOCOL, "0" * 64, 6)],
     ids=["this protocol", "an earlier one, another digest", "this protocol, another source"],
 )
-def test_the_reference_s_entry_is_taken_where_there_is_one(
+def test_gaps_of_the_reference_s_entry_are_reused(
     small: PlayedBoard, greedy: Submission, protocol: int, source: str | None, played_again: int
 ) -> None:
     how = {"announced": 1, "fresh": 1}
@@ -195,7 +196,7 @@ def test_bundles_are_verified_together_as_they_are_alone(
 # -- what was tampered with is seen --------------------------------------------------------------
 
 
-def test_an_edited_score_is_seen(small: PlayedBoard, greedy: Submission) -> None:
+def test_an_edited_score_is_detected(small: PlayedBoard, greedy: Submission) -> None:
     def change(content: Content) -> None:
         content["cells"][1]["rounds"][1]["score"]["gap"] *= 1 - 1e-6
 
@@ -229,7 +230,7 @@ EDITS: list[tuple[str, Callable[[Content], None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "what"), [e[1:] for e in EDITS], ids=[e[0] for e in EDITS])
-def test_an_edited_round_is_seen(
+def test_an_edited_round_is_detected(
     small: PlayedBoard, greedy: Submission, change: Callable[[Content], None], what: str
 ) -> None:
     verdict = after(small, greedy, lambda content: change(content["cells"][0]["rounds"][0]))
@@ -239,7 +240,7 @@ def test_an_edited_round_is_seen(
     assert verdict.difference.seed == 100
 
 
-def test_more_labels_than_the_budget_are_seen(small: PlayedBoard, greedy: Submission) -> None:
+def test_more_labels_than_the_budget_are_detected(small: PlayedBoard, greedy: Submission) -> None:
     def change(content: Content) -> None:
         round_ = content["cells"][0]["rounds"][0]
         round_["pairs"] += round_["pairs"][:3]
@@ -248,7 +249,7 @@ def test_more_labels_than_the_budget_are_seen(small: PlayedBoard, greedy: Submis
     assert "7 pairs, where 6 labels are left" in str(after(small, greedy, change).failure)
 
 
-def test_results_of_other_seeds_are_seen(small: PlayedBoard, greedy: Submission) -> None:
+def test_swapped_results_of_two_seeds_are_detected(small: PlayedBoard, greedy: Submission) -> None:
     def swap(content: Content) -> None:
         one, other = content["cells"][:2]
         for name in ("rounds", "start"):
@@ -257,7 +258,7 @@ def test_results_of_other_seeds_are_seen(small: PlayedBoard, greedy: Submission)
     assert after(small, greedy, swap).level == "claimed"
 
 
-def test_another_design_s_pairs_are_seen_when_the_design_is_run(
+def test_another_design_s_pairs_are_detected_when_the_design_is_run(
     small: PlayedBoard, greedy: Submission
 ) -> None:
     other = small.submitted("uniform").bundle
@@ -380,8 +381,8 @@ def elsewhere(content: Content) -> None:
 
 STRUCTURE: list[tuple[Callable[[Content], None], str]] = [
     (drop, "1 of 4 cells are missing, the first that of .*, seed 101"),
-    (double, "a cell stands twice"),
-    (double_in_place, "a cell stands twice"),
+    (double, "a cell occurs twice"),
+    (double_in_place, "a cell occurs twice"),
     (seed, "says that it is of .*, seed 102"),
     (label, "says that it is of .*duplicates"),
     (horizon, "says that it is of"),
@@ -408,7 +409,7 @@ STRUCTURE: list[tuple[Callable[[Content], None], str]] = [
 @pytest.mark.parametrize(
     ("change", "message"), STRUCTURE, ids=[change.__name__ for change, _ in STRUCTURE]
 )
-def test_what_has_not_exactly_the_board_s_cells_is_refused(
+def test_a_bundle_without_exactly_the_board_s_cells_is_refused(
     small: PlayedBoard, greedy: Submission, change: Callable[[Content], None], message: str
 ) -> None:
     content = greedy.bundle.model_dump(mode="json")
@@ -479,7 +480,9 @@ def select(view, n):
 '''
 
 
-def test_a_design_that_seeds_itself_from_the_clock_must_say_so(small: PlayedBoard) -> None:
+def test_a_design_seeded_by_the_clock_must_be_declared_not_deterministic(
+    small: PlayedBoard,
+) -> None:
     said = small.with_design(CLOCK, "clock.py").packed.data
     verdict = verified(small, said, "reproduced")
     assert verdict.level == "recomputed"
@@ -520,7 +523,9 @@ def test_a_design_that_fails_in_isolation_fails_verification(
 
 
 @pytest.mark.parametrize("name", ["greedy_d.py", "Greedy-D.py", "greedyd.py:select", "1everage.py"])
-def test_a_stranger_s_design_cannot_look_like_one_that_ships(small: PlayedBoard, name: str) -> None:
+def test_an_untrusted_design_cannot_be_named_like_one_that_ships(
+    small: PlayedBoard, name: str
+) -> None:
     made = small.with_design(MINE)
     content = made.bundle.model_dump(mode="json")
     content["manifest"]["design"] |= {"name": name, "label": name, "slug": make_slug(name)}
@@ -553,7 +558,7 @@ def select(view, n):
 
 
 @pytest.mark.slow
-def test_a_design_that_knows_announced_worlds_by_heart_is_found_out(
+def test_a_design_that_memorizes_announced_worlds_fails_on_fresh_seeds(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     small = played_board(tmp_path_factory.mktemp("boards"), "0:24", "[20, 160]")
@@ -575,7 +580,49 @@ def test_a_design_that_knows_announced_worlds_by_heart_is_found_out(
     assert verdict.failure is None
 
 
-def test_a_difference_is_told_in_a_sentence() -> None:
+def test_the_json_of_a_verdict_has_stable_keys() -> None:
+    verdict = Verdict(
+        "d" * 64,
+        "small-v1",
+        "greedy-d",
+        "reproduced",
+        "recomputed",
+        failure="it fails",
+        difference=Difference("A-v1", 3, 2, "labels[1]", "1.0", "0.0"),
+        recomputed=4,
+        cells=5,
+        announced=2,
+        fresh=(7, 8),
+        intervals=(PredictionInterval("A-v1", 1.0, 0.5, 0.75),),
+        secret=None,
+        seconds=1.5,
+    )
+    assert json.loads(json.dumps(verdict.as_json())) == {
+        "digest": "d" * 64,
+        "board": "small-v1",
+        "design": "greedy-d",
+        "asked": "reproduced",
+        "level": "recomputed",
+        "failure": "it fails",
+        "difference": {
+            "environment": "A-v1",
+            "seed": 3,
+            "round": 2,
+            "what": "labels[1]",
+            "claimed": "1.0",
+            "found": "0.0",
+        },
+        "recomputed": 4,
+        "cells": 5,
+        "announced": 2,
+        "fresh": [7, 8],
+        "ranges": [{"environment": "A-v1", "found": 1.0, "low": 0.5, "high": 0.75}],
+        "secret": None,
+        "seconds": 1.5,
+    }
+
+
+def test_a_difference_reads_as_a_sentence() -> None:
     difference = Difference("pairbench/A-v1", 3, 2, "labels[1]", "1.0", "0.0")
     assert (
         str(difference)
