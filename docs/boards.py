@@ -21,7 +21,7 @@ from pairbench.boards.entry import LEVELS, write_entry
 from pairbench.cells.plan import PROTOCOL
 from pairbench.cells.store import Store
 from pairbench.design.registry import design_spec
-from pairbench.submission.admission import admitted
+from pairbench.submission.admission import admit_bundle
 from pairbench.submission.submit import Submission, make_submission
 from pairbench.submission.verify import verify_bundles
 
@@ -87,7 +87,7 @@ def verify(submissions: Sequence[Submission], folder: Path, options: argparse.Na
     """
     verdicts = verify_bundles(
         [
-            admitted(
+            admit_bundle(
                 submission.packed.data,
                 submission.entry.design.label,
                 entry=submission.entry.to_bytes(),

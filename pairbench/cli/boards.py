@@ -124,11 +124,9 @@ def verify_command(
     as_json: Json = False,
 ) -> None:
     """Verify submissions: recompute their figures from the pairs, and rerun their designs."""
-    from dataclasses import asdict
-
     from pairbench.cli.show.boards import print_verdict
     from pairbench.cli.show.terminal import console, progress, say_json
-    from pairbench.submission.admission import admitted
+    from pairbench.submission.admission import admit_bundle
     from pairbench.submission.verify import verify_bundles
 
     entries = _entry_files(bundles, entry, required=record)
@@ -136,7 +134,7 @@ def verify_command(
     secret_bytes = None if secret is None else _read_bytes(secret)
     with progress(console(stderr=as_json), "verifying", "steps") as on_progress:
         verdicts = verify_bundles(
-            [admitted(s.data, s.name, entry=s.entry, board_root=boards) for s in read],
+            [admit_bundle(s.data, s.name, entry=s.entry, board_root=boards) for s in read],
             level=level,
             secret=secret_bytes,
             jobs=jobs,
@@ -147,7 +145,7 @@ def verify_command(
         )
     for submission, verdict in zip(read, verdicts, strict=True):
         if as_json:
-            say_json({**asdict(verdict), "key": submission.key})
+            say_json({**verdict.as_json(), "key": submission.key})
         else:
             print_verdict(verdict, submission.key)
         if record:

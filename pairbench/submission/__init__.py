@@ -1,1 +1,1 @@
-"""What boards are filled with: bundles of cells, entries made of them, their verification."""
+"""Submissions to boards: bundles of cells, the entries computed from them, and verification."""

@@ -1,19 +1,19 @@
-"""What can be an entry of a board at all: the bundle asks for nothing but to be computed again.
+"""Admission of bundles: the checks that need no recomputation.
 
-A bundle is admitted if it is of a board that is installed, is called what it is, and has exactly
-the cells that the board asks of its design. What its figures are worth is for
-:mod:`pairbench.submission.verify` to find out.
+A bundle is admitted if its board is installed, its design's names are consistent, and it has
+exactly the cells that the board requires of that design. Whether its figures are true is checked
+by :mod:`pairbench.submission.verify`.
 """
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairbench.boards.board import Board, load_board
-from pairbench.boards.entry import read_entry
+from pairbench.boards.entry import SubmittedDesign, read_entry
 from pairbench.design.registry import design_details, design_spec
 from pairbench.errors import (
     InvalidParameter,
@@ -25,146 +25,169 @@ from pairbench.errors import (
 from pairbench.spec.loading import is_file, iter_modules
 from pairbench.spec.record import Spec
 from pairbench.spec.text import parse_spec
-from pairbench.submission.bundle import Bundle, BundledCell, unpacked
-from pairbench.submission.sandbox import Foreign
-from pairbench.submission.submit import BoardCell, board_cells, entry_of, slug
+from pairbench.submission.bundle import Bundle, BundledCell, unpack_bundle
+from pairbench.submission.sandbox import UntrustedDesign
+from pairbench.submission.submit import BoardCell, board_cells, entry_from_bundle, make_slug
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """A bundle that can be an entry.
+class AdmittedBundle:
+    """A bundle that satisfies all requirements of its board, with figures not yet verified.
 
     Attributes:
-        bundle: what it says.
-        digest: SHA-256 of its content.
-        board: the board that it is for.
-        root: the folder of boards that this one is in; None for those that ship.
-        planned: the cells that the board asks for, in the order of the bundle's.
+        bundle: content of the bundle.
+        digest: SHA-256 of the content.
+        board: board that the bundle is for.
+        board_root: folder of boards that contains the board; None for boards that ship with
+            pairbench.
+        board_cells: cells that the board requires, in the order of the bundle's.
     """
 
     bundle: Bundle
     digest: str
     board: Board
-    root: Path | None
-    planned: list[BoardCell]
+    board_root: Path | None
+    board_cells: list[BoardCell]
 
     @property
     def cells(self) -> list[tuple[BoardCell, BundledCell]]:
-        """What is asked for, and what is claimed to have come of it."""
-        return list(zip(self.planned, self.bundle.cells, strict=True))
+        """Pairs of a required cell and its claimed results."""
+        return list(zip(self.board_cells, self.bundle.cells, strict=True))
 
     @property
     def environments(self) -> list[tuple[str, list[tuple[BoardCell, BundledCell]]]]:
-        """The cells of each environment, by its label."""
+        """Labels of the environments, each with its cells."""
         groups = itertools.groupby(self.cells, key=lambda pair: pair[0].label)
         return [(label, list(group)) for label, group in groups]
 
     @property
-    def design(self) -> Foreign:
-        """The design, as it is run in isolation."""
-        said = self.bundle.manifest.design
-        return Foreign(said.name, dict(said.params), self.bundle.source, said.control)
+    def design(self) -> UntrustedDesign:
+        """The design in the form in which the sandbox runs it."""
+        design = self.bundle.manifest.design
+        return UntrustedDesign(design.name, dict(design.params), self.bundle.source, design.control)
 
     @property
     def runnable(self) -> bool:
-        """Whether what would be run here is the very design that was submitted."""
-        said = self.bundle.manifest.design
+        """Whether the design that would run on this machine is the one that was submitted."""
+        submitted = self.bundle.manifest.design
         if self.bundle.source is not None:
             return True
         try:
-            installed = design_spec(said.label)
+            installed = design_spec(submitted.label)
         except PairbenchError:
             return False
-        return (installed.source, installed.params) == (said.source, said.params)
+        return (installed.source, installed.params) == (submitted.source, submitted.params)
 
 
-def admitted(
+def admit_bundle(
     data: bytes, name: str, *, entry: bytes | None = None, board_root: Path | None = None
-) -> Admitted:
-    """A bundle, if it can be an entry.
+) -> AdmittedBundle:
+    """Read a bundle and check that it can be an entry of its board.
 
     Args:
-        data: the bytes of the bundle's file.
-        name: of the file, for messages.
-        entry: the bytes of its entry's file, whose figures must be the bundle's.
-        board_root: a folder of boards; those that ship with pairbench if None.
+        data: content of the bundle's file.
+        name: name of the file, for messages.
+        entry: content of the entry's file, whose figures must be those of the bundle.
+        board_root: folder of boards; None for the boards that ship with pairbench.
 
     Raises:
-        InvalidSubmission: If it is no bundle, not of a board that is installed here, has not
-            exactly the cells that the board asks for, or the entry is another's.
+        InvalidSubmission: If the file is not a bundle, its board is not installed here, its cells
+            are not exactly those that the board requires, or the entry is of another bundle.
         MissingData: If an environment lacks its data.
     """
-    bundle, digest = unpacked(data, name)
-    board = _board(bundle, name, board_root)
-    found = Admitted(bundle, digest, board, board_root, checked_cells(bundle, board, name))
+    bundle, digest = unpack_bundle(data, name)
+    board = _load_board(bundle, name, board_root)
+    admitted_bundle = AdmittedBundle(
+        bundle, digest, board, board_root, check_cells(bundle, board, name)
+    )
     if entry is not None:
         _check_entry(entry, bundle, digest)
-    return found
+    return admitted_bundle
 
 
-def checked_cells(bundle: Bundle, board: Board, name: str) -> list[BoardCell]:
-    """The cells that the board asks for, which must be the bundle's, in the same order.
+def check_cells(bundle: Bundle, board: Board, name: str) -> list[BoardCell]:
+    """Check that a bundle has exactly the cells that the board requires, and return these.
 
     Args:
         bundle: the bundle.
-        board: the board that it is for.
-        name: of the bundle's file, for messages.
+        board: board that the bundle is for.
+        name: name of the bundle's file, for messages.
+
+    Returns:
+        The required cells, in the order of the bundle's.
 
     Raises:
-        InvalidSubmission: If a cell is missing, too many, or of something else.
+        InvalidSubmission: If a cell is missing, superfluous, out of order, or contradicts itself.
+        MissingData: If an environment lacks its data.
     """
-    said = bundle.manifest.design
     _check_design(bundle)
+    required = _required_cells(bundle, board, name)
+    _check_keys(bundle.cells, required, board, name)
+    for claimed, cell in zip(bundle.cells, required, strict=True):
+        _check_fields(claimed, cell, name)
+    return required
+
+
+def _required_cells(bundle: Bundle, board: Board, name: str) -> list[BoardCell]:
+    """Derive the cells that the board requires of the bundle's design."""
+    design = bundle.manifest.design
     try:
-        spec = Spec(said.name, dict(said.params), said.source, said.label)
-        planned = board_cells(board, spec, bundle.manifest.changes)
-    except MissingData:  # of this machine
+        spec = Spec(design.name, dict(design.params), design.source, design.label)
+        return board_cells(board, spec, bundle.manifest.changes)
+    except MissingData:  # a fault of this machine, not of the bundle
         raise
     except PairbenchError as error:
         raise InvalidSubmission(f"{name}: {error}") from error
-    wanted = {one.cell.key: one for one in planned}
-    there = {cell.key for cell in bundle.cells}
-    for cell in bundle.cells:
-        if cell.key not in wanted:
+
+
+def _check_keys(
+    claimed: Sequence[BundledCell], required: Sequence[BoardCell], board: Board, name: str
+) -> None:
+    """Check that the bundle has all cells that are required and no others, in any order."""
+    required_keys = {cell.cell.key for cell in required}
+    claimed_keys = {cell.key for cell in claimed}
+    for cell in claimed:
+        if cell.key not in required_keys:
             raise InvalidSubmission(
                 f"{name}: the cell of {cell.environment}, seed {cell.seed}, is none that "
                 f"{board.name!r} asks of this design: it is of other seeds, budgets, parameters, "
                 "another board, another source or another protocol."
             )
-    if missing := [one for key, one in wanted.items() if key not in there]:
+    if missing := [cell for cell in required if cell.cell.key not in claimed_keys]:
         raise InvalidSubmission(
-            f"{name}: {len(missing)} of {len(planned)} cells are missing, the first that of "
+            f"{name}: {len(missing)} of {len(required)} cells are missing, the first that of "
             f"{missing[0].label}, seed {missing[0].cell.seed}."
         )
-    for cell, one in zip(bundle.cells, planned, strict=True):
-        if (cell.key, cell.environment, cell.unit, cell.seed, cell.horizon) != (
-            one.cell.key,
-            one.label,
-            one.unit,
-            one.cell.seed,
-            one.horizon,
-        ):
-            raise InvalidSubmission(
-                f"{name}: where the cell of {one.label}, seed {one.cell.seed}, should be, one "
-                f"says that it is of {cell.environment}, seed {cell.seed}."
-            )
-        if [r.budget for r in cell.rounds] != list(one.cell.budgets):
-            raise InvalidSubmission(
-                f"{name}: {one.label}, seed {one.cell.seed}: the budgets must be "
-                f"{', '.join(map(str, one.cell.budgets))}."
-            )
-    return planned
 
 
-def _board(bundle: Bundle, name: str, root: Path | None) -> Board:
-    said = bundle.manifest
+def _check_fields(claimed: BundledCell, required: BoardCell, name: str) -> None:
+    """Check that a bundled cell is at its position, and that its fields are those of its key."""
+    label, cell = required.label, required.cell
+    expected = (cell.key, label, required.unit, cell.seed, required.horizon)
+    fields = (claimed.key, claimed.environment, claimed.unit, claimed.seed, claimed.horizon)
+    if fields != expected:
+        raise InvalidSubmission(
+            f"{name}: where the cell of {label}, seed {cell.seed}, should be, one says that it is "
+            f"of {claimed.environment}, seed {claimed.seed}."
+        )
+    budgets = [r.budget for r in claimed.rounds]
+    if budgets != list(cell.budgets):
+        raise InvalidSubmission(
+            f"{name}: {label}, seed {cell.seed}: the budgets must be "
+            f"{', '.join(map(str, cell.budgets))}, got {', '.join(map(str, budgets))}."
+        )
+
+
+def _load_board(bundle: Bundle, name: str, root: Path | None) -> Board:
+    """Load the board that a bundle names, and check that it is the same version of it."""
+    manifest = bundle.manifest
     try:
-        board = load_board(said.board, root)
+        board = load_board(manifest.board, root)
     except UnknownBoard as error:
         raise InvalidSubmission(f"{name}: {error}") from error
     if board.published is None:
         raise InvalidSubmission(f"{name}: board {board.name!r} is a study and takes no entries.")
-    if board.digest != said.board_digest:
+    if board.digest != manifest.board_digest:
         raise InvalidSubmission(
             f"{name} is for a board {board.name!r} whose board.toml says something else than the "
             "one that is installed here. Take the version of pairbench that it was made with."
@@ -173,68 +196,95 @@ def _board(bundle: Bundle, name: str, root: Path | None) -> Board:
 
 
 def _check_design(bundle: Bundle) -> None:
-    """Refuse a design that is called what it is not."""
-    said = bundle.manifest.design
-    own = {module.name.replace("_", "-") for module in iter_modules("pairbench.designs")}
-    what = f"the design {said.name!r}"
-    try:
-        _, given = parse_spec(said.label)
-    except InvalidParameter as error:
-        raise InvalidSubmission(f"{what}: its label is no spec. {error}") from error
-    told = ", ".join(f"{key}={value!r}" for key, value in given.items())
-    unlike = any(k not in said.params or said.params[k] != given[k] for k in given)
-    if unlike or said.label != (f"{said.name}({told})" if told else said.name):
-        raise InvalidSubmission(f"{what} cannot be labelled {said.label!r}.")
-    changes = bundle.manifest.changes
-    # What an open entry changes is told by its slug, too; JSON does not keep how it was written.
-    start = slug(f"{said.label} open")
-    if not (said.slug.startswith(start) if changes else said.slug == slug(said.label)):
-        raise InvalidSubmission(f"{what} cannot be called {said.slug!r} in file names.")
+    """Refuse a design whose names mislead about what it is."""
+    design = bundle.manifest.design
+    _check_label(design)
+    _check_slug(design, bundle.manifest.changes)
+    installed = {module.name.replace("_", "-") for module in iter_modules("pairbench.designs")}
+    subject = f"the design {design.name!r}"
     if bundle.source is None:
-        if said.name not in own:
+        if design.name not in installed:
             raise InvalidSubmission(
-                f"{what} is none that ships with pairbench, so its source must be in the bundle."
+                f"{subject} is none that ships with pairbench, so its source must be in the bundle."
             )
-        if said.control != design_details(said.name)["control"]:
-            raise InvalidSubmission(f"{what}: whether it is a control is said wrongly.")
+        control = design_details(design.name)["control"]
+        if design.control != control:
+            raise InvalidSubmission(
+                f"{subject}: control is {design.control}, where the design that ships with "
+                f"pairbench has {control}."
+            )
         return
-    if not is_file(said.name):
-        raise InvalidSubmission(f"{what} has a source, so its name must be a file's: my_design.py")
-    if said.control:
-        raise InvalidSubmission(f"{what}: only designs that ship with pairbench can be controls.")
-    looks = {_skeleton(name): name for name in own}
-    stem = said.name.partition(".py")[0]
-    if (like := looks.get(_skeleton(stem))) is not None:
+    if not is_file(design.name):
         raise InvalidSubmission(
-            f"{what} looks like pairbench's own {like!r}. Give its file another name."
+            f"{subject} has a source, so its name must be a file's: my_design.py"
+        )
+    if design.control:
+        raise InvalidSubmission(
+            f"{subject}: only designs that ship with pairbench can be controls."
+        )
+    by_skeleton = {_skeleton(name): name for name in installed}
+    stem = design.name.partition(".py")[0]
+    if (lookalike := by_skeleton.get(_skeleton(stem))) is not None:
+        raise InvalidSubmission(
+            f"{subject} looks like pairbench's own {lookalike!r}. Give its file another name."
+        )
+
+
+def _check_label(design: SubmittedDesign) -> None:
+    """Check that a design's label consists of its name and some of its parameters."""
+    subject = f"the design {design.name!r}"
+    try:
+        _, label_params = parse_spec(design.label)
+    except InvalidParameter as error:
+        raise InvalidSubmission(f"{subject}: its label is no spec. {error}") from error
+    arguments = ", ".join(f"{key}={value!r}" for key, value in label_params.items())
+    differs = any(
+        key not in design.params or design.params[key] != value
+        for key, value in label_params.items()
+    )
+    if differs or design.label != (f"{design.name}({arguments})" if arguments else design.name):
+        raise InvalidSubmission(f"{subject} cannot be labelled {design.label!r}.")
+
+
+def _check_slug(design: SubmittedDesign, changes: Mapping[str, Any]) -> None:
+    """Check that a design's name in file names follows from its label."""
+    # The slug of an open entry also names its changes, of which only the head can be derived:
+    # JSON does not keep how a number was written.
+    head = make_slug(f"{design.label} open")
+    valid = design.slug.startswith(head) if changes else design.slug == make_slug(design.label)
+    if not valid:
+        raise InvalidSubmission(
+            f"the design {design.name!r} cannot be called {design.slug!r} in file names."
         )
 
 
 def _skeleton(name: str) -> str:
-    """What a name looks like at a glance; names that are easily confused have one in common."""
+    """Map a name to its visual skeleton, which names that are easily confused share."""
     text = re.sub(r"[^a-z0-9]", "", name.lower().replace("rn", "m").replace("vv", "w"))
     return text.translate(str.maketrans("015i", "olsl"))
 
 
 def _check_entry(data: bytes, bundle: Bundle, digest: str) -> None:
-    said, made = read_entry(data, "the entry"), entry_of(bundle, digest)
-    if said.bundle != digest:
+    """Check that an entry is the one that follows from the bundle, but for its verification."""
+    entry, expected = read_entry(data, "the entry"), entry_from_bundle(bundle, digest)
+    if entry.bundle != digest:
         raise InvalidSubmission(
-            f"the entry is of another bundle: it names {said.bundle[:12]}…, and this one is "
+            f"the entry is of another bundle: it names {entry.bundle[:12]}…, and this one is "
             f"{digest[:12]}…."
         )
-    one, other = said.content(), made.content()
-    one.pop("verification", None)
-    if unlike := _place(one, other):
-        raise InvalidSubmission(f"the entry's {unlike} is not what its bundle comes to.")
+    content = entry.content()
+    content.pop("verification", None)
+    if path := _differing_path(content, expected.content()):
+        raise InvalidSubmission(f"the entry's {path} is not what its bundle comes to.")
 
 
-def _place(one: Any, other: Any, name: str = "") -> str | None:
-    """Where two values differ, None if nowhere."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping) and one.keys() == other.keys():
-        parts = [(f"{name}.{key}" if name else key, one[key], other[key]) for key in one]
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        parts = [(f"{name}[{i}]", x, y) for i, (x, y) in enumerate(zip(one, other, strict=True))]
+def _differing_path(left: Any, right: Any, path: str = "") -> str | None:
+    """Find the path of the first value in which two JSON values differ, None if they are equal."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping) and left.keys() == right.keys():
+        items = [(f"{path}.{key}" if path else key, left[key], right[key]) for key in left]
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        items = [(f"{path}[{i}]", x, y) for i, (x, y) in enumerate(zip(left, right, strict=True))]
     else:
-        return None if one == other else name or "form"
-    return next((found for n, x, y in parts if (found := _place(x, y, n))), None)
+        return None if left == right else path or "form"
+    paths = (_differing_path(x, y, item_path) for item_path, x, y in items)
+    return next((differing for differing in paths if differing is not None), None)

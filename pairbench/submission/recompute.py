@@ -1,14 +1,14 @@
-"""Bundles computed again: labels, policies and scores, from the pairs on record.
+"""Recomputation of bundles: labels, policies and scores, from the recorded pairs.
 
-Labels and what was read and spent must be the same. A figure may be off by the tolerance t of its
-kind, |claimed − found| ≤ t (1 + |found|):
+Labels, tokens read and money spent must be equal. A score may differ by the tolerance t of its
+kind, |claimed − actual| ≤ t (1 + |actual|):
 
 - 10⁻⁹ where policies are log-linear (:data:`EXACT`);
-- 10⁻³ where they are language models, trained in float32, whose figures depend on the order in
+- 10⁻³ where policies are language models trained in float32, whose scores depend on the order in
   which a processor adds (:data:`TRAINED`);
-- 0.05 where scores are also estimated by draws (:data:`SAMPLED`); there the estimates themselves
-  may be off by twice the width of the 95 % interval that was found, which is about five and a half
-  standard errors of a difference.
+- 0.05 where scores are Monte Carlo estimates (:data:`SAMPLED`). Such an estimate may also differ by
+  twice the width of the recomputed 95 % interval, which is about five and a half standard errors of
+  a difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,146 +27,171 @@ from pairbench.worlds.world import World
 
 EXACT, TRAINED, SAMPLED = 1e-9, 1e-3, 0.05
 
+Mismatch = tuple[str, str, str]
+"""A quantity that differs, with its claimed and its actual value as text."""
+
 
 @dataclass(frozen=True)
 class Difference:
-    """The first thing that was found to be otherwise than claimed.
+    """First difference between a claimed cell and the recomputed one.
 
     Attributes:
-        environment: its label.
-        seed: of the world.
-        round: counted from 1; 0 is before the first label.
-        what: such as ``"score.gap"`` or ``"pairs"``; of a list, with the place.
-        claimed: what the bundle says.
-        found: what there was.
+        environment: label of the environment.
+        seed: seed of the world.
+        round: number of the round, counted from 1; 0 is before the first label.
+        quantity: name of the value, such as ``"score.gap"``, or ``"pairs[3]"`` for an item of a
+            list.
+        claimed: value in the bundle.
+        actual: recomputed value.
     """
 
     environment: str
     seed: int
     round: int
-    what: str
+    quantity: str
     claimed: str
-    found: str
+    actual: str
 
     def __str__(self) -> str:
         return (
-            f"{self.environment}, seed {self.seed}, round {self.round}: {self.what} is "
-            f"{self.found}, where {self.claimed} was claimed"
+            f"{self.environment}, seed {self.seed}, round {self.round}: {self.quantity} is "
+            f"{self.actual}, where {self.claimed} was claimed"
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the difference as ``pairbench verify --json`` prints it."""
+        return {
+            "environment": self.environment,
+            "seed": self.seed,
+            "round": self.round,
+            "what": self.quantity,
+            "claimed": self.claimed,
+            "found": self.actual,
+        }
 
-def recomputed(cell: Cell, claimed: BundledCell) -> Difference | None:
-    """Play a cell again from its pairs; the first difference, None if there is none.
+
+def recompute_cell(cell: Cell, claimed: BundledCell) -> Difference | None:
+    """Replay a cell from its pairs and return the first difference, None if there is none.
 
     Args:
-        cell: what was to be played.
-        claimed: what is said to have come of it; as many rounds as the cell has budgets.
+        cell: the cell to replay.
+        claimed: the cell's record in the bundle, with as many rounds as the cell has budgets.
+
+    Raises:
+        MissingData: If the environment lacks its data on this machine.
     """
-    where = claimed.environment, claimed.seed
+    world_id = claimed.environment, claimed.seed
     environment = environment_from(cell.environment)
     try:
-        episode = replay(
+        results = replay(
             environment,
             [np.array(r.pairs, dtype=np.int64).reshape(-1, 3) for r in claimed.rounds],
             cell.seed,
             cell.budgets,
             [np.array(r.generated, dtype=np.int64) for r in claimed.rounds],
         ).results()
-    except MissingData:  # of this machine
+    except MissingData:  # a fault of this machine, not of the bundle
         raise
-    except Exception as error:  # pairs that cannot be, or parameters that nobody had thought of
-        told = f"not to be played: {type(error).__name__}: {error}"
-        return Difference(*where, 0, "the episode", "played", told)
-    tolerance = _tolerance(draw_world(environment, cell.seed), episode["start"])
-    if unlike := _unlike(claimed.start, episode["start"], tolerance, "score"):
-        return Difference(*where, 0, *unlike)
-    for number, (said, found) in enumerate(
-        zip(claimed.rounds, episode["rounds"], strict=True), start=1
-    ):
-        if unlike := _unlike_round(said, found, tolerance):
-            return Difference(*where, number, *unlike)
+    except Exception as error:  # the bundle's pairs or parameters are invalid, in whatever way
+        reason = f"not playable: {type(error).__name__}: {error}"
+        return Difference(*world_id, 0, "the episode", "playable", reason)
+    tolerance = _tolerance(draw_world(environment, cell.seed), results["start"])
+    if mismatch := _score_mismatch(claimed.start, results["start"], tolerance, "score"):
+        return Difference(*world_id, 0, *mismatch)
+    rounds = zip(claimed.rounds, results["rounds"], strict=True)
+    for number, (claimed_round, actual_round) in enumerate(rounds, start=1):
+        if mismatch := _round_mismatch(claimed_round, actual_round, tolerance):
+            return Difference(*world_id, number, *mismatch)
     return None
 
 
-def _tolerance(world: World, start: Mapping[str, Any]) -> float:
-    if "sampled" in start:
+def _tolerance(world: World, score: Mapping[str, Any]) -> float:
+    """Choose the relative tolerance of a world's scores."""
+    if "sampled" in score:
         return SAMPLED
-    return EXACT if type(world) is World else TRAINED  # language models have worlds of their own
+    return EXACT if type(world) is World else TRAINED  # subclasses are worlds of language models
 
 
-def _unlike_round(
-    said: BundledRound, found: Mapping[str, Any], tolerance: float
-) -> tuple[str, str, str] | None:
-    """What differs in a round, claimed and found; None if nothing does."""
+def _round_mismatch(
+    claimed: BundledRound, actual: Mapping[str, Any], tolerance: float
+) -> Mismatch | None:
+    """Find the first value in which a claimed round differs from the recomputed one."""
     # The policy's fingerprint holds for one machine only: the same fit may differ in its last bit.
     for name in ("budget", "generated", "pairs", "labels", "tokens_read"):
-        claimed, truth = getattr(said, name), found[name]
+        claimed_value, actual_value = getattr(claimed, name), actual[name]
         if name == "pairs":
-            claimed, truth = pair_rows(claimed), pair_rows(truth)
-        if isinstance(truth, list):
-            if unlike := first_unlike(name, claimed, truth):
-                return unlike
-        elif claimed != truth:
-            return name, str(claimed), str(truth)
-    if not _near(said.spent, found["spent"], EXACT, 0.0):
-        return "spent", str(said.spent), str(found["spent"])
-    return _unlike(said.score, found["score"], tolerance, "score")
+            claimed_value, actual_value = pair_rows(claimed_value), pair_rows(actual_value)
+        if isinstance(actual_value, list):
+            if mismatch := list_mismatch(name, claimed_value, actual_value):
+                return mismatch
+        elif claimed_value != actual_value:
+            return name, str(claimed_value), str(actual_value)
+    if not _is_close(claimed.spent, actual["spent"], EXACT, 0.0):
+        return "spent", str(claimed.spent), str(actual["spent"])
+    return _score_mismatch(claimed.score, actual["score"], tolerance, "score")
 
 
 def pair_rows(numbers: Sequence[int]) -> list[tuple[int, ...]]:
-    """Pairs as they are told of, from one number after the other."""
+    """Group a flat sequence of ``3 n`` numbers into ``n`` rows (prompt, first, second)."""
     return list(zip(*[iter(numbers)] * 3, strict=True))
 
 
-def first_unlike(
-    name: str, claimed: Sequence[Any], found: Sequence[Any]
-) -> tuple[str, str, str] | None:
-    """The first place at which two lists differ: its name, and what stands there in each."""
-    for place, (one, other) in enumerate(zip(claimed, found, strict=False)):
-        if one != other:
-            return f"{name}[{place}]", str(one), str(other)
-    if len(claimed) != len(found):
-        return f"the number of {name}", str(len(claimed)), str(len(found))
-    return None
-
-
-def _unlike(
-    claimed: Any, found: Any, tolerance: float, name: str, within: float = 0.0
-) -> tuple[str, str, str] | None:
-    """Where figures by name differ, within figures, too; None if nowhere.
+def list_mismatch(name: str, claimed: Sequence[Any], actual: Sequence[Any]) -> Mismatch | None:
+    """Find the first index at which two lists differ, or else a difference of their lengths.
 
     Args:
-        claimed: a figure, or figures by name.
-        found: what there was.
-        tolerance: see the module.
-        name: what they are called.
-        within: how far off a figure may be in any case, in its own units.
+        name: name of the lists, for the name of the item.
+        claimed: items in the bundle.
+        actual: items as recomputed.
     """
-    if not isinstance(found, Mapping):
-        if _near(claimed, found, tolerance, within):
-            return None
-        return name, f"{claimed!r:.100}", f"{found!r}"
-    if not isinstance(claimed, Mapping) or claimed.keys() != found.keys():
-        said = sorted(claimed) if isinstance(claimed, Mapping) else claimed
-        return f"the list of figures of {name}", f"{said!r:.200}", f"{sorted(found)}"
-    drawn = found.get("sampled") or {}
-    for key, value in found.items():
-        inside = max(within, _spread(value), _spread(drawn.get(key)))
-        if unlike := _unlike(claimed[key], value, tolerance, f"{name}.{key}", inside):
-            return unlike
+    for i, (claimed_item, actual_item) in enumerate(zip(claimed, actual, strict=False)):
+        if claimed_item != actual_item:
+            return f"{name}[{i}]", str(claimed_item), str(actual_item)
+    if len(claimed) != len(actual):
+        return f"the number of {name}", str(len(claimed)), str(len(actual))
     return None
 
 
-def _spread(estimate: object) -> float:
-    """Twice the width of an estimate's interval; 0 where there is none."""
+def _score_mismatch(
+    claimed: Any, actual: Any, tolerance: float, name: str, margin: float = 0.0
+) -> Mismatch | None:
+    """Find the first figure in which two scores differ by more than the tolerance.
+
+    Args:
+        claimed: a figure, or a nested mapping of figures.
+        actual: the recomputed figure or mapping, which determines the form.
+        tolerance: relative tolerance, see the module.
+        name: name of the figure.
+        margin: absolute difference that is allowed in any case, in the figure's unit.
+    """
+    if not isinstance(actual, Mapping):
+        if _is_close(claimed, actual, tolerance, margin):
+            return None
+        return name, f"{claimed!r:.100}", f"{actual!r}"
+    if not isinstance(claimed, Mapping) or claimed.keys() != actual.keys():
+        claimed_names = sorted(claimed) if isinstance(claimed, Mapping) else claimed
+        return f"the list of figures of {name}", f"{claimed_names!r:.200}", f"{sorted(actual)}"
+    estimates = actual.get("sampled") or {}
+    for key, value in actual.items():
+        # Only recomputed intervals widen the margin: a claimed one could be as wide as one likes.
+        key_margin = max(margin, _margin(value), _margin(estimates.get(key)))
+        mismatch = _score_mismatch(claimed[key], value, tolerance, f"{name}.{key}", key_margin)
+        if mismatch:
+            return mismatch
+    return None
+
+
+def _margin(estimate: object) -> float:
+    """Return twice the width of an estimate's confidence interval, 0 if it has none."""
     if not isinstance(estimate, Mapping) or not {"low", "high"} <= estimate.keys():
         return 0.0
     return 2.0 * float(estimate["high"] - estimate["low"])
 
 
-def _near(claimed: object, found: object, tolerance: float, within: float) -> bool:
+def _is_close(claimed: object, actual: object, tolerance: float, margin: float) -> bool:
+    """Compare two numbers within a tolerance or margin, and other values exactly."""
     if isinstance(claimed, bool) or not isinstance(claimed, int | float):
-        return type(claimed) is type(found) and claimed == found
-    if not isinstance(found, int | float):
+        return type(claimed) is type(actual) and claimed == actual
+    if not isinstance(actual, int | float):
         return False
-    return abs(claimed - found) <= max(tolerance * (1 + abs(found)), within)
+    return abs(claimed - actual) <= max(tolerance * (1 + abs(actual)), margin)

@@ -1,19 +1,21 @@
-"""Designs run again in isolation: on announced seeds, and on seeds that nobody had announced.
+"""Reproduction of claims: a design is run again in the sandbox, on announced and on fresh seeds.
 
-On announced seeds a design that says that it is deterministic must choose the very pairs that the
-bundle claims; one that does not is held to its figures only. On fresh ones there is no claim to
-compare with, but a prediction. In an environment let x be the log of the design's gap over the
-reference's at the board's last budget, played on the same world. The n claimed values predict the
-mean of m fresh ones, if all are draws from one normal distribution, to be within
+On announced seeds a design that is declared deterministic must choose exactly the pairs that the
+bundle claims; the figures of any other design are only recomputed. On fresh seeds, which nobody
+knew before, there are no claimed pairs to compare with; the claimed figures predict a range
+instead. In an environment, let x be the log of the design's gap over the reference's gap at the
+board's last budget, on the same world. If the n claimed values and m fresh ones are draws from one
+normal distribution, the mean of the fresh ones lies with probability 1 − α/E' within
 
     x̄ ± t_{n−1, 1−α/2E'} s √(1/n + 1/m),
 
-t being Student's quantile and s the standard deviation of the claimed values (Hahn and Meeker,
-*Statistical Intervals*, 1991, section 4.8). So that an advantage that is too small to be missed in
-one environment is missed in all, the same is asked of a seed's mean over the environments, where
-they have the same seeds: worlds of one seed may have much in common. With E environments that makes
-E' = E + 1 ranges, and α is shared among them by Bonferroni: all of them hold for an honest design
-but with chance :data:`FALSE_ALARM`. The reference itself is held to the log of its own gap.
+where x̄ and s are the mean and the standard deviation of the claimed values, and t is Student's
+quantile (Hahn and Meeker, *Statistical Intervals*, 1991, section 4.8). A false advantage that is
+too small to be detected in one environment may be detected in all: where all environments have the
+same seeds, the mean of x over environments is tested, too. It is taken seed by seed, because worlds
+of one seed may be correlated. With E environments that makes E' = E + 1 intervals, which share α by
+Bonferroni: the probability that any of them misses for an honest design is at most
+:data:`FALSE_ALARM_RATE`. For the reference itself, x is the log of its own gap.
 """
 
 import hashlib
@@ -32,30 +34,32 @@ from pairbench.design.design import Design
 from pairbench.design.registry import design_from
 from pairbench.errors import NoSandbox, PairbenchError
 from pairbench.submission.bundle import BundledCell
-from pairbench.submission.recompute import Difference, first_unlike, pair_rows
-from pairbench.submission.sandbox import Foreign, Limits, confined
+from pairbench.submission.recompute import Difference, list_mismatch, pair_rows
+from pairbench.submission.sandbox import Limits, UntrustedDesign, isolated_design
 from pairbench.worlds.pair_env import PairEnv
 from pairbench.worlds.registry import environment_from
 
 Array = NDArray[np.float64]
 
-FALSE_ALARM = 0.001
-"""The chance that an honest design is taken for another on fresh seeds."""
+FALSE_ALARM_RATE = 0.001
+"""Probability that an honest design fails on fresh seeds."""
 
-ALL = "all environments"
+ALL_ENVIRONMENTS = "all environments"
+"""Label of the mean over environments."""
 
-_LEAST = 1e-12  # reward units; a gap of 0 has no logarithm
-_ROUNDING = 1e-4  # entries keep six digits of a gap
+_MIN_GAP = 1e-12  # reward units; a gap of 0 has no logarithm
+_ROUNDING = 1e-4  # nats; entries round gaps to six digits
 
 
 @dataclass(frozen=True)
-class Played:
-    """What came of an episode in isolation.
+class IsolatedEpisode:
+    """Result of an episode that a design played in the sandbox.
 
     Attributes:
-        gap: at the board's last budget, reward units; None where the episode has no end.
-        failure: why it has none.
-        difference: from what was claimed, if anything was.
+        gap: gap at the board's last budget, in reward units; None if the design failed.
+        failure: why the design failed, None if it did not.
+        difference: first difference from the claimed choices, None if there is none or nothing was
+            claimed.
     """
 
     gap: float | None = None
@@ -64,158 +68,188 @@ class Played:
 
 
 @dataclass(frozen=True)
-class Range:
-    """What fresh seeds gave, and what was to be expected.
+class PredictionInterval:
+    """Mean log gap ratio on fresh seeds, and the interval that the claimed figures predict for it.
 
     Attributes:
-        environment: its label, or :data:`ALL` for the mean over environments.
-        found: mean log gap ratio on fresh seeds, nats.
-        low: least that claimed figures predict.
-        high: most.
+        environment: label of the environment, or :data:`ALL_ENVIRONMENTS`.
+        mean: mean log gap ratio on fresh seeds, in nats.
+        low: lower end of the interval, in nats.
+        high: upper end of the interval, in nats.
     """
 
     environment: str
-    found: float
+    mean: float
     low: float
     high: float
 
     @property
     def holds(self) -> bool:
-        """Whether what was found was to be expected."""
-        return self.low <= self.found <= self.high
+        """Whether the mean lies within the interval."""
+        return self.low <= self.mean <= self.high
+
+    def as_json(self) -> dict[str, str | float]:
+        """Return the interval as ``pairbench verify --json`` prints it."""
+        return {
+            "environment": self.environment,
+            "found": self.mean,
+            "low": self.low,
+            "high": self.high,
+        }
 
 
-def reproduced(cell: Cell, design: Foreign, limits: Limits, claimed: BundledCell | None) -> Played:
-    """Have a design play a cell in isolation.
+def reproduce_cell(
+    cell: Cell, design: UntrustedDesign, limits: Limits, claimed: BundledCell | None
+) -> IsolatedEpisode:
+    """Play a cell with a sandboxed design.
 
     Args:
-        cell: what is played.
-        design: by whom.
-        limits: what it may take.
-        claimed: whose pairs must be the same; None where nothing was claimed.
+        cell: the cell to play.
+        design: the design.
+        limits: resource limits of the design.
+        claimed: the cell's record in the bundle, whose pairs must be the same; None on fresh seeds.
 
     Raises:
-        NoSandbox: If this machine cannot isolate it.
+        NoSandbox: If this machine cannot isolate the design.
     """
-    env = _environment(cell)
+    env = _make_env(cell)
     try:
-        with confined(design, limits) as agent:
-            chosen, gap = _chosen(cell, env, agent)
+        with isolated_design(design, limits) as agent:
+            choices, gap = _play_to_horizon(cell, env, agent)
     except NoSandbox:
         raise
     except PairbenchError as error:
-        return Played(failure=f"{cell.environment.label}, seed {cell.seed}: {error}")
-    return Played(gap, difference=None if claimed is None else _unlike(claimed, chosen))
+        failure = f"{cell.environment.label}, seed {cell.seed}: {error}"
+        return IsolatedEpisode(failure=failure)
+    difference = None if claimed is None else _first_difference(claimed, choices)
+    return IsolatedEpisode(gap, difference=difference)
 
 
-def played_here(cell: Cell) -> float:
-    """The gap of a design that ships with pairbench, reward units; for the reference."""
-    return _chosen(cell, _environment(cell), design_from(cell.design))[1]
+def trusted_gap(cell: Cell) -> float:
+    """Play a cell without a sandbox, and return the gap at the board's last budget.
+
+    The verifier uses this for the reference, which ships with pairbench. The gap is in reward
+    units.
+    """
+    return _play_to_horizon(cell, _make_env(cell), design_from(cell.design))[1]
 
 
 def last_budget(cell: Cell) -> int:
-    """The board's last budget, which a reference is played beyond."""
+    """Return the board's last budget, beyond which only a reference is played."""
     return cell.budgets[-1] if cell.horizon is None else cell.horizon
 
 
-def drawn_stream(secret: bytes, digest: str, purpose: str) -> np.random.Generator:
-    """Random numbers that follow from a secret and a bundle, and from neither alone.
+def derive_generator(secret: bytes, digest: str, purpose: str) -> np.random.Generator:
+    """Seed a random generator by the HMAC-SHA-256 of a secret and a digest.
+
+    Neither the secret nor the digest alone determines the random numbers.
 
     Args:
-        secret: what nobody knew when the bundle was made.
-        digest: the bundle's.
-        purpose: what they are for; each has its own.
+        secret: bytes that nobody knew when the bundle was made.
+        digest: digest of the bundle.
+        purpose: what the numbers are for; each purpose has its own generator.
     """
     code = hmac.digest(secret, f"{digest} {purpose}".encode(), hashlib.sha256)
     return np.random.default_rng(int.from_bytes(code))
 
 
-def fresh_seeds(
+def draw_fresh_seeds(
     rng: np.random.Generator, number: int, announced: Collection[int]
 ) -> tuple[int, ...]:
-    """Seeds that are not among the announced ones.
+    """Draw distinct seeds that are not among the announced ones.
 
     Args:
-        rng: from a secret.
-        number: how many.
-        announced: the board's.
+        rng: generator derived from a secret.
+        number: number of seeds.
+        announced: seeds of the board.
     """
-    found: dict[int, None] = {}
-    while len(found) < number:
+    seeds: dict[int, None] = {}
+    while len(seeds) < number:
         seed = int(rng.integers(2**32))
         if seed not in announced:
-            found[seed] = None
-    return tuple(found)
+            seeds[seed] = None
+    return tuple(seeds)
 
 
-def log_ratios(
+def log_gap_ratios(
     gaps: Mapping[str, Sequence[float]],
     reference: Mapping[str, Sequence[float]] | None,
     *,
-    together: bool,
+    same_seeds: bool,
 ) -> dict[str, Array]:
-    """Log gaps, over the reference's where there is one, by environment, ``(n,)`` nats.
+    """Compute log gaps over the reference's gaps, in nats, ``(n,)`` for each environment.
 
     Args:
-        gaps: by environment, ``(n,)`` reward units.
-        reference: likewise, on the same worlds.
-        together: whether all environments have the same seeds; their mean is then :data:`ALL`.
+        gaps: gaps of the design by environment, ``(n,)`` reward units.
+        reference: gaps of the reference on the same worlds; None to compute plain log gaps.
+        same_seeds: whether all environments have the same seeds. If so and there are several, their
+            mean is added as :data:`ALL_ENVIRONMENTS`.
     """
-    found = {name: np.log(np.maximum(own, _LEAST)) for name, own in gaps.items()}
+    ratios = {name: np.log(np.maximum(values, _MIN_GAP)) for name, values in gaps.items()}
     if reference is not None:
-        found = {x: own - np.log(np.maximum(reference[x], _LEAST)) for x, own in found.items()}
-    if together and len(found) > 1:
-        found[ALL] = np.mean([*found.values()], axis=0)
-    return found
+        ratios = {
+            name: ratio - np.log(np.maximum(reference[name], _MIN_GAP))
+            for name, ratio in ratios.items()
+        }
+    if same_seeds and len(ratios) > 1:
+        ratios[ALL_ENVIRONMENTS] = np.mean([*ratios.values()], axis=0)
+    return ratios
 
 
-def prediction(
-    claimed: Mapping[str, Array], fresh: Mapping[str, Array], false_alarm: float = FALSE_ALARM
-) -> list[Range]:
-    """Whether fresh log ratios are what the claimed ones predict.
+def prediction_intervals(
+    claimed: Mapping[str, Array],
+    fresh: Mapping[str, Array],
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+) -> list[PredictionInterval]:
+    """Compare fresh log gap ratios with the intervals that the claimed ones predict.
 
     Args:
-        claimed: by environment, ``(n,)`` nats; where n is 1 nothing is predicted.
-        fresh: likewise, ``(m,)``.
-        false_alarm: the chance that one of the ranges does not hold though all is as claimed.
+        claimed: claimed log gap ratios by environment, ``(n,)`` nats. An environment of a single
+            seed predicts nothing and is left out.
+        fresh: log gap ratios on fresh seeds by environment, ``(m,)`` nats.
+        false_alarm_rate: probability that any interval misses its mean although all claims hold.
     """
     names = [name for name in fresh if len(claimed[name]) > 1]
-    found = []
+    intervals = []
     for name in names:
         x, y = claimed[name], fresh[name]
         n, m = len(x), len(y)
-        quantile = stdtrit(n - 1, 1 - false_alarm / len(names) / 2)
-        reach = quantile * x.std(ddof=1) * np.sqrt(1 / n + 1 / m) + _ROUNDING
+        quantile = stdtrit(n - 1, 1 - false_alarm_rate / len(names) / 2)
+        half_width = float(quantile * x.std(ddof=1) * np.sqrt(1 / n + 1 / m) + _ROUNDING)
         centre = float(x.mean())
-        found.append(Range(name, float(y.mean()), centre - float(reach), centre + float(reach)))
-    return found
+        intervals.append(
+            PredictionInterval(name, float(y.mean()), centre - half_width, centre + half_width)
+        )
+    return intervals
 
 
-def _environment(cell: Cell) -> PairEnv:
+def _make_env(cell: Cell) -> PairEnv:
     return PairEnv(environment_from(cell.environment), cell.budgets, cell.horizon)
 
 
-def _chosen(cell: Cell, env: PairEnv, agent: Design) -> tuple[list[RoundSelection], float]:
-    """What a design chooses in a cell, and its gap at the board's last budget, reward units.
+def _play_to_horizon(cell: Cell, env: PairEnv, agent: Design) -> tuple[list[RoundSelection], float]:
+    """Play a cell, and return all choices and the gap at the board's last budget (reward units).
 
-    No design sees a policy, so that only the one that is looked at is trained.
+    Designs never see a policy, so that only the policy at the last budget is trained.
     """
-    chosen, gaps = [], {}
+    choices, gaps = [], {}
     with threadpool_limits(limits=1):
         for choice in play_rounds(env, agent, cell.seed, cell.design.label):
-            chosen.append(choice)
+            choices.append(choice)
             if choice.budget == last_budget(cell):
                 gaps[choice.budget] = env.gap
-    return chosen, gaps[last_budget(cell)]
+    return choices, gaps[last_budget(cell)]
 
 
-def _unlike(claimed: BundledCell, chosen: Sequence[RoundSelection]) -> Difference | None:
-    """The first choice that was not the claimed one."""
-    for number, (said, found) in enumerate(zip(claimed.rounds, chosen, strict=True), start=1):
-        for name, one, other in (
-            ("generated", said.generated, found.generated.tolist()),
-            ("pairs", pair_rows(said.pairs), [tuple(row) for row in found.pairs.tolist()]),
+def _first_difference(claimed: BundledCell, choices: Sequence[RoundSelection]) -> Difference | None:
+    """Find the first choice that differs from the claimed one, None if there is none."""
+    rounds = zip(claimed.rounds, choices, strict=True)
+    for number, (claimed_round, choice) in enumerate(rounds, start=1):
+        pairs = [tuple(row) for row in choice.pairs.tolist()]
+        for name, claimed_items, items in (
+            ("generated", claimed_round.generated, choice.generated.tolist()),
+            ("pairs", pair_rows(claimed_round.pairs), pairs),
         ):
-            if unlike := first_unlike(name, one, other):
-                return Difference(claimed.environment, claimed.seed, number, *unlike)
+            if mismatch := list_mismatch(name, claimed_items, items):
+                return Difference(claimed.environment, claimed.seed, number, *mismatch)
     return None

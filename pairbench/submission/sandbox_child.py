@@ -1,8 +1,8 @@
-"""What the isolated process of a design does: give up its rights, load it, pass its answers on.
+"""Entry point of the sandboxed process: drop privileges, load the design, answer requests.
 
-See :mod:`pairbench.submission.sandbox`. From the first line of the design on, nothing of this
-process is to be believed: what stands here keeps an honest design's answers in form, and the rights
-that it gives up are the kernel's to keep.
+See :mod:`pairbench.submission.sandbox`. Once the design's code runs, it controls this process, so
+that nothing here protects the verifier from then on: this module only encodes the answers of honest
+designs. The privileges that it drops before are enforced by the kernel.
 """
 
 import ctypes
@@ -30,100 +30,107 @@ from pairbench.spec.loading import find_factory
 from pairbench.view.view import View
 
 HEADER = struct.Struct("<cQ")
-"""Before each answer: its kind, and the number of bytes that follow."""
+"""Header of each answer: its kind, and the number of bytes that follow."""
 READY, ANSWER, FAILURE = b"R", b"A", b"F"
 
-MOST_WRITTEN = 2**24
-"""Bytes that can be written, all files together."""
-_FILES = 64  # that may be open
+MAX_WRITTEN_BYTES = 2**24
+"""Greatest size of a file, and of all files together."""
+_MAX_OPEN_FILES = 64
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
-    requests, answers = io.open(os.dup(0), "rb"), os.dup(1)  # noqa: UP020, SIM115 - a number
-    told = json.loads(_received(requests))
-    limit(told["processor"], told["memory"])
-    forbid()
+    """Drop privileges, then answer requests until the verifier closes the pipe."""
+    requests, answers = io.open(os.dup(0), "rb"), os.dup(1)  # noqa: UP020, SIM115 - a descriptor
+    config = json.loads(_receive(requests))
+    set_resource_limits(config["cpu_seconds"], config["memory"])
+    install_seccomp_filter()
     null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # what a design prints is nobody's answer
+    for stream in (0, 1, 2):  # what a design prints must not mix with the answers
         os.dup2(null, stream)
     _send(answers, READY, b"")
     design: Design | None = None
     while True:
-        call, view, n = pickle.loads(_received(requests))
+        call, view, n = pickle.loads(_receive(requests))
         try:
-            if design is None:
-                design = loaded(told["name"], told["params"], told["source"])
-                found = np.empty(0, dtype=np.int64)
+            if design is None:  # the first request is to load the design
+                design = load_design(config["name"], config["params"], config["source"])
+                answer = np.empty(0, dtype=np.int64)
             elif call == "select":
-                found = np.ascontiguousarray(as_integer_triples(design.select(_frozen(view), n)))
+                pairs = as_integer_triples(design.select(_freeze_view(view), n))
+                answer = np.ascontiguousarray(pairs)
             else:
-                found = np.asarray(design.generate(_frozen(view)))
-                if found.size and not np.issubdtype(found.dtype, np.integer):
-                    raise TypeError(f"expected whole numbers of prompts, got {found.dtype}")
-        except BaseException as error:  # SystemExit, too: the parent is to hear of it
+                answer = np.asarray(design.generate(_freeze_view(view)))
+                if answer.size and not np.issubdtype(answer.dtype, np.integer):
+                    raise TypeError(f"expected whole numbers of prompts, got {answer.dtype}")
+        except BaseException as error:  # also report SystemExit and KeyboardInterrupt
             text = f"{type(error).__name__}: {error}"[:1000]
             _send(answers, FAILURE, text.encode("utf-8", "replace"))
         else:
-            _send(answers, ANSWER, found.astype("<i8").tobytes())
+            _send(answers, ANSWER, answer.astype("<i8").tobytes())
 
 
-def loaded(name: str, params: dict[str, Any], source: str | None) -> Design:
-    """The design that a name and a text describe.
+def load_design(name: str, params: dict[str, Any], source: str | None) -> Design:
+    """Construct a design from its name, or from the text of its file.
 
     Args:
-        name: in a spec; or of the file that the text is from, perhaps with a class.
-        params: its parameters.
-        source: the file's text, None for a design that ships with pairbench.
+        name: name of the design in a spec, or of the file that the text is from, perhaps with a
+            class: ``"my_design.py:MyClass"``.
+        params: parameters of the design.
+        source: text of the file; None for a design that ships with pairbench.
 
     Raises:
-        PairbenchError: If it cannot be made.
+        PairbenchError: If the design cannot be constructed.
     """
     if source is None:
         return make_design(name, **params)
     path, _, attribute = name.partition(".py:")
     module = ModuleType("pairbench_design")
     module.__file__ = path.removesuffix(".py") + ".py"
-    sys.modules[module.__name__] = module  # dataclasses look their module up
+    sys.modules[module.__name__] = module  # dataclasses look up their module
     exec(compile(source, module.__file__, "exec"), vars(module))
-    made = DESIGNS.construct(
+    design = DESIGNS.construct(
         find_factory(module, DESIGNS.contract, attribute or None), f"design {name!r}", params
     )
-    if isinstance(made, FunctionDesign):  # JSON has one kind of number only
-        usual = inspect.signature(made.function).parameters
-        for key, value in made.params.items():
-            if type(value) is int and isinstance(usual[key].default, float):
-                made.params[key] = float(value)
-    if not isinstance(made, Design):
-        raise InvalidParameter(f"{name} defines no design.")
-    return made
+    if isinstance(design, FunctionDesign):  # JSON does not tell 1.0 from 1
+        signature = inspect.signature(design.function).parameters
+        for key, value in design.params.items():
+            if type(value) is int and isinstance(signature[key].default, float):
+                design.params[key] = float(value)
+    if not isinstance(design, Design):
+        raise InvalidParameter(
+            f"{name} defines no design: expected a subclass of pairbench.Design or a function "
+            f"select(view, n), got {type(design).__name__}."
+        )
+    return design
 
 
-def limit(processor: int, memory: int) -> None:
-    """Take from this process what a design does not need.
+def set_resource_limits(cpu_seconds: int, memory: int) -> None:
+    """Limit the resources of this process, for good.
 
     Args:
-        processor: seconds that it may compute.
-        memory: address space, bytes.
+        cpu_seconds: processor time, in seconds.
+        memory: address space, in bytes.
     """
-    for kind, most in (
+    for kind, limit in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, MOST_WRITTEN),
-        (resource.RLIMIT_NOFILE, _FILES),
-        (resource.RLIMIT_CPU, processor),
+        (resource.RLIMIT_FSIZE, MAX_WRITTEN_BYTES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_AS, memory),
     ):
-        resource.setrlimit(kind, (most, most))
+        resource.setrlimit(kind, (limit, limit))
 
 
 # Why: docs/decisions/040-bubblewrap-isolates-designs.md
-def forbid() -> None:
-    """Have the kernel refuse the calls of :data:`_CALLS` to this process from now on.
+def install_seccomp_filter() -> None:
+    """Have the kernel refuse the system calls of :data:`_REFUSED_CALLS` from now on.
 
-    A seccomp filter in the classic BPF of seccomp(2): processes cannot be started, threads can.
+    The filter is a program in the classic BPF of seccomp(2). It also refuses ``clone`` unless that
+    starts a thread: the process can start threads, but no processes.
 
     Raises:
-        PairbenchError: If the machine is none whose calls are known, or the kernel refuses.
+        PairbenchError: If the call numbers of this machine are not known, or the kernel refuses the
+            filter.
     """
     machine = platform.uname().machine
     if machine not in _ARCHITECTURES or sys.platform != "linux":
@@ -132,33 +139,36 @@ def forbid() -> None:
             f"{sys.platform} on {machine}."
         )
     column, architecture = _ARCHITECTURES[machine]
-    numbers = [number for row in _CALLS.values() if (number := row[column]) is not None]
+    numbers = [number for row in _REFUSED_CALLS.values() if (number := row[column]) is not None]
     clone, clone3 = (56, 220)[column], 435
-    steps = [
+    # Each instruction: operation, number of instructions to skip if true and if false, operand.
+    instructions = [
         (_LOAD, 0, 0, 4),  # the architecture
         (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, 0),  # the call
-        (_AT_LEAST, 0, 1, 0x40000000),  # x32's numbers for the same calls
+        (_LOAD, 0, 0, 0),  # the number of the call
+        (_AT_LEAST, 0, 1, 0x40000000),  # the x32 ABI, with other numbers for the same calls
         (_RETURN, 0, 0, _REFUSE | 1),
-        (_EQUAL, 0, 1, clone3),  # whose arguments a filter cannot see; libc then takes clone
+        (_EQUAL, 0, 1, clone3),  # a filter cannot read its flags; on ENOSYS libc uses clone
         (_RETURN, 0, 0, _REFUSE | 38),
         (_EQUAL, 0, 4, clone),
-        (_LOAD, 0, 0, 16),  # its flags
+        (_LOAD, 0, 0, 16),  # the flags of clone
         (_ANY_OF, 1, 0, 0x10000),  # CLONE_THREAD
         (_RETURN, 0, 0, _REFUSE | 1),
         (_RETURN, 0, 0, _ALLOW),
     ]
     for number in numbers:
-        steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE | 1)]
-    steps.append((_RETURN, 0, 0, _ALLOW))
-    code = b"".join(struct.pack("=HBBI", *step) for step in steps)
+        instructions += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE | 1)]
+    instructions.append((_RETURN, 0, 0, _ALLOW))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(steps), ctypes.addressof(buffer))
+    program = struct.pack("@HP", len(instructions), ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
     for request in ((_NO_NEW_PRIVILEGES, 1, 0, 0, 0), (_SECCOMP, _FILTER, program, 0, 0)):
         if libc.prctl(*request) != 0:
-            raise PairbenchError(f"no seccomp filter: {os.strerror(ctypes.get_errno())}.")
+            raise PairbenchError(
+                f"the kernel refuses the seccomp filter: {os.strerror(ctypes.get_errno())}."
+            )
 
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -166,7 +176,7 @@ _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NO_NEW_PRIVILEGES, _SECCOMP, _FILTER = 38, 22, 2
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
-_CALLS: dict[str, tuple[int | None, int | None]] = {
+_REFUSED_CALLS: dict[str, tuple[int | None, int | None]] = {
     # processes and programs
     "fork": (57, None),
     "vfork": (58, None),
@@ -181,7 +191,7 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     # the network
     "socket": (41, 198),
     "socketpair": (53, 199),
-    # memory that counts for no process
+    # memory that is not charged to a process
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -204,7 +214,7 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "mount_setattr": (442, 442),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # parts of the kernel that have had most holes
+    # parts of the kernel with the most vulnerabilities
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
@@ -215,11 +225,11 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
 }
-"""Calls that a design has no use for, with their numbers on x86_64 and on aarch64."""
+"""System calls that no design needs, with their numbers on x86_64 and on aarch64."""
 
 
-def _frozen(view: View) -> View:
-    """The view with arrays that cannot be written to, as every design gets it."""
+def _freeze_view(view: View) -> View:
+    """Make a view's arrays read-only, which pickling does not preserve."""
     pool: Pool = view.pool
     for name, value in vars(pool).items():
         if isinstance(value, np.ndarray):
@@ -227,15 +237,17 @@ def _frozen(view: View) -> View:
     return replace(view, pairs=freeze_array(view.pairs), labels=freeze_array(view.labels))
 
 
-def _received(stream: io.BufferedReader) -> bytes:
+def _receive(stream: io.BufferedReader) -> bytes:
+    """Read a message, or end the process at the end of the stream."""
     size = int.from_bytes(stream.read(8), "little")
     content = stream.read(size)
-    if not content:  # the parent is gone
+    if not content:  # the verifier has closed the pipe
         os._exit(0)
     return content
 
 
 def _send(stream: int, kind: bytes, content: bytes) -> None:
+    """Write a message to a file descriptor, in as many writes as it takes."""
     rest = memoryview(HEADER.pack(kind, len(content)) + content)
     while rest:
         rest = rest[os.write(stream, rest) :]

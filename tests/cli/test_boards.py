@@ -17,7 +17,7 @@ from pairbench.boards.entry import Verification, read_entry
 from pairbench.cells.plan import PROTOCOL, UNSTATED
 from pairbench.cli.app import app
 from pairbench.errors import InvalidParameter, InvalidSubmission, OutputExists
-from pairbench.submission.bundle import unpacked
+from pairbench.submission.bundle import unpack_bundle
 from tests.site.made import ENVIRONMENTS, enter, make_board, make_entry
 from tests.small_board import NAME, played, small_board
 from tests.submission.conftest import repacked
@@ -200,7 +200,7 @@ def test_several_are_verified_at_once(places: tuple[Path, Path], tmp_path: Path)
     def spoil(content: dict[str, Any]) -> None:
         content["cells"][0]["rounds"][0]["score"]["gap"] *= 2
 
-    bundle = unpacked(bundles[0].read_bytes(), "uniform")[0]
+    bundle = unpack_bundle(bundles[0].read_bytes(), "uniform")[0]
     (entries / "uniform.json").unlink()
     bundles[0].write_bytes(repacked(bundle, spoil).data)
     assert given(*verify, "--jobs", "1").exit_code == 1

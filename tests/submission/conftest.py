@@ -1,4 +1,4 @@
-"""A small board with a run, and bundles of it that can be tampered with."""
+"""Fixtures: a small board, a run of it, and bundles to tamper with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import pytest
 
 from pairbench.boards.board import Board
 from pairbench.boards.strict import validated
-from pairbench.submission.admission import admitted
-from pairbench.submission.bundle import Bundle, Packed, packed
+from pairbench.submission.admission import admit_bundle
+from pairbench.submission.bundle import Bundle, PackedBundle, pack_bundle
 from pairbench.submission.submit import Submission, make_submission
 from pairbench.submission.verify import Verdict, verify_bundles
 from tests.small_board import TOML, played, small_board
@@ -30,7 +30,7 @@ def select(view, n, shift=1.0):
     prompts = view.rng.integers(view.pool.n_prompts, size=n)
     return np.column_stack([prompts, np.zeros(n, int), np.full(n, int(shift))])
 '''
-"""A design of a stranger's."""
+"""Source of an untrusted design."""
 
 
 def verify_bundle(
@@ -39,55 +39,56 @@ def verify_bundle(
     *,
     entry: bytes | None = None,
     board_root: Path | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Verdict:
-    """The verdict on a single bundle."""
-    return verify_bundles([admitted(data, name, entry=entry, board_root=board_root)], **how)[0]
+    """Verify a single bundle."""
+    return verify_bundles(
+        [admit_bundle(data, name, entry=entry, board_root=board_root)], **options
+    )[0]
 
 
 @dataclass(frozen=True)
-class Played:
-    """A board, and a run of it.
+class PlayedBoard:
+    """A board and a run of it.
 
     Attributes:
-        root: the folder of boards.
-        board: the only one in it.
-        run: the folder of the run.
-        designs: of strangers, by the names of their files.
+        root: folder of boards.
+        board: the only board in the folder.
+        run: folder of the run.
     """
 
     root: Path
     board: Board
     run: Path
 
-    def submitted(self, design: str, **said: Any) -> Submission:
-        """What a design of the run is submitted as."""
-        usual = {"author": "Ada Lovelace", "link": "https://example.org"}
-        return make_submission(self.board, self.run, design, **(usual | said))
+    def submitted(self, design: str, **metadata: Any) -> Submission:
+        """Submit a design of the run."""
+        default = {"author": "Ada Lovelace", "link": "https://example.org"}
+        return make_submission(self.board, self.run, design, **(default | metadata))
 
-    def with_design(self, source: str, name: str = "my_design.py", **said: Any) -> Submission:
-        """Run a stranger's design, and submit it."""
+    def with_design(self, source: str, name: str = "my_design.py", **metadata: Any) -> Submission:
+        """Run an untrusted design and submit it."""
         file = self.root / name
         file.write_text(source, encoding="utf-8")
         played(self.board, self.run, [str(file)])
-        return self.submitted(str(file), **said)
+        return self.submitted(str(file), **metadata)
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Two worlds, two seeds of each, two budgets; the reference and a design are played."""
+def small(tmp_path_factory: pytest.TempPathFactory) -> PlayedBoard:
+    """Provide a board of two environments, two seeds and two budgets, with a run of two designs."""
     return played_board(tmp_path_factory.mktemp("boards"), "100:102", "[6, 12]")
 
 
-def played_board(root: Path, seeds: str, budgets: str) -> Played:
-    """A small board with these seeds and budgets, whose reference and greedy-d are played."""
+def played_board(root: Path, seeds: str, budgets: str) -> PlayedBoard:
+    """Make a small board with these seeds and budgets, and run its reference and greedy-d."""
     toml = TOML.replace('"100:104"', f'"{seeds}"').replace("[10, 20, 40]", budgets)
     board = small_board(root, toml=toml)
-    return Played(root, board, played(board, root / "run", ["greedy-d"]))
+    return PlayedBoard(root, board, played(board, root / "run", ["greedy-d"]))
 
 
-def repacked(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> Packed:
-    """The bundle with something changed in its JSON, in proper form."""
+def repacked(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> PackedBundle:
+    """Change the JSON of a bundle and pack it again."""
     content = bundle.model_dump(mode="json")
     change(content)
-    return packed(validated(Bundle, content, "the changed bundle"))
+    return pack_bundle(validated(Bundle, content, "the changed bundle"))

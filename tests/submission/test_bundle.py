@@ -1,4 +1,4 @@
-"""Bundles as files: what is one, and what is refused, in little memory and time."""
+"""Files of bundles: valid ones are read, others refused within little memory and time."""
 
 import json
 import lzma
@@ -18,26 +18,26 @@ import rfc8785
 
 from pairbench.cells.plan import PROTOCOL
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.submit import Submission
-from tests.submission.conftest import Played, repacked
+from tests.submission.conftest import PlayedBoard, repacked
 
 
 @pytest.fixture(scope="module")
-def greedy(small: Played) -> Submission:
+def greedy(small: PlayedBoard) -> Submission:
     return small.submitted("greedy-d")
 
 
 def test_a_bundle_is_the_same_bytes_whoever_packs_it(greedy: Submission) -> None:
-    bundle, digest = unpacked(greedy.packed.data, "mine.bundle")
+    bundle, digest = unpack_bundle(greedy.packed.data, "mine.bundle")
     assert bundle == greedy.bundle
-    assert digest == greedy.packed.digest == packed(bundle).digest
-    assert packed(bundle).data == greedy.packed.data
+    assert digest == greedy.packed.digest == pack_bundle(bundle).digest
+    assert pack_bundle(bundle).data == greedy.packed.data
 
 
 def refused(data: bytes, message: str) -> None:
     with pytest.raises(InvalidSubmission, match=message):
-        unpacked(data, "mine.bundle")
+        unpack_bundle(data, "mine.bundle")
 
 
 def archive(write: Callable[[BytesIO], object]) -> bytes:
@@ -93,7 +93,7 @@ class Payload:
         (lzma.compress('{"а": "\ud800"}'.encode("utf-8", "surrogatepass")), "no JSON"),
     ],
 )
-def test_what_is_no_bundle_is_refused(data: bytes, message: str) -> None:
+def test_files_that_are_not_bundles_are_refused(data: bytes, message: str) -> None:
     refused(data, message)
     assert not Path("/tmp/a-pickle-was-loaded").exists()
 
@@ -101,20 +101,20 @@ def test_what_is_no_bundle_is_refused(data: bytes, message: str) -> None:
 BOMB = """
 import lzma, sys
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.bundle import unpacked
+from pairbench.submission.bundle import unpack_bundle
 import resource
 
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    unpacked(data, "bomb")
+    unpack_bundle(data, "bomb")
 except InvalidSubmission as error:
     print(error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_within_little_memory(tmp_path: Path) -> None:
     compressor, size = lzma.LZMACompressor(preset=0), 2**29
     with (tmp_path / "bomb").open("wb") as file:
         for _ in range(size // 2**24):
@@ -134,7 +134,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
 
 
 def raw(greedy: Submission, place: str, text: str) -> bytes:
-    """The bundle with a text of JSON in place of a value."""
+    """Pack the bundle with a value replaced by a JSON text."""
     content = greedy.bundle.model_dump(mode="json")
     *parents, last = place.split(".")
     inner: Any = content
@@ -157,19 +157,19 @@ PLACES = ["cells.0.rounds.0.score.gap", "cells.0.start.more", "manifest.design.p
         *('{"a":1,"a":2}', '{"b":1,"a":2}', '{"a": 1}', "1/**/", "1,", "'1'"),
     ],
 )
-def test_a_number_that_no_figure_can_be_is_refused(
+def test_json_that_is_not_canonical_or_finite_is_refused(
     greedy: Submission, place: str, text: str
 ) -> None:
     refused(raw(greedy, place, text), "mine.bundle")
 
 
-def test_a_key_that_stands_twice_is_refused(greedy: Submission) -> None:
+def test_a_duplicate_key_is_refused(greedy: Submission) -> None:
     text = rfc8785.dumps(greedy.bundle.model_dump(mode="json"))
     twice = text.replace(b'"author":', b'"author":"Somebody","author":', 1)
     refused(lzma.compress(twice), "the key 'author' stands twice")
 
 
-def test_a_bundle_is_written_in_one_way_only(greedy: Submission) -> None:
+def test_a_bundle_that_is_not_canonical_json_is_refused(greedy: Submission) -> None:
     content = greedy.bundle.model_dump(mode="json")
     for text in (
         json.dumps(content, sort_keys=True).encode(),
@@ -179,7 +179,7 @@ def test_a_bundle_is_written_in_one_way_only(greedy: Submission) -> None:
         refused(lzma.compress(text), "canonical JSON|Extra inputs")
 
 
-def test_a_source_is_the_one_that_is_named(small: Played) -> None:
+def test_a_source_of_another_digest_is_refused(small: PlayedBoard) -> None:
     made = small.submitted("greedy-d")
     content = made.bundle.model_dump(mode="json")
     content["source"] = "def select(view, n): ..."
@@ -187,7 +187,7 @@ def test_a_source_is_the_one_that_is_named(small: Played) -> None:
 
 
 def with_source(greedy: Submission, source: str) -> bytes:
-    """The bundle with the source of another design."""
+    """Pack the bundle with the source of another design."""
     content = greedy.bundle.model_dump(mode="json")
     content["source"] = source
     return lzma.compress(rfc8785.dumps(content), preset=0)
@@ -217,7 +217,7 @@ def test_a_source_that_cannot_be_digested_is_refused(
 
 
 def of_protocol(greedy: Submission, protocol: object) -> bytes:
-    """The bundle under another protocol; None for one that states none."""
+    """Pack the bundle under another protocol, None to state none."""
     content = greedy.bundle.model_dump(mode="json")
     content["manifest"]["protocol"] = protocol
     if protocol is None:
@@ -255,7 +255,7 @@ FIELDS = [
 
 
 def refused_as(submission: Submission, field: str, text: str) -> None:
-    """See that a field of the manifest cannot be that text, and that the message names it."""
+    """Check that a field of the manifest cannot be a text, and that the message names the field."""
     *parents, last = field.split(".")
 
     def change(content: dict[str, Any]) -> None:
@@ -272,7 +272,7 @@ def refused_as(submission: Submission, field: str, text: str) -> None:
 @pytest.mark.parametrize(
     "text", [SCRIPT, "a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\u2028b", "а\ufe0fb", "a\u3164b"]
 )
-def test_markup_and_what_is_not_seen_is_refused_in_names(
+def test_markup_and_invisible_characters_are_refused_in_names(
     greedy: Submission, field: str, text: str
 ) -> None:
     refused_as(greedy, field, text)
@@ -296,12 +296,12 @@ def test_letters_that_only_look_alike_are_refused(
         "محمد",
     ],
 )
-def test_names_of_people_are_names(greedy: Submission, author: str) -> None:
+def test_names_in_other_scripts_are_accepted(greedy: Submission, author: str) -> None:
     made = repacked(greedy.bundle, lambda c: c["manifest"].__setitem__("author", author))
-    assert unpacked(made.data, "mine.bundle")[0].manifest.author == author
+    assert unpack_bundle(made.data, "mine.bundle")[0].manifest.author == author
 
 
-def test_prose_is_kept_as_it_is(greedy: Submission) -> None:
+def test_prose_may_contain_markup(greedy: Submission) -> None:
     """Markup in prose is text: pages escape it."""
     made = repacked(greedy.bundle, lambda c: c["manifest"]["design"].__setitem__("summary", SCRIPT))
-    assert unpacked(made.data, "mine.bundle")[0].manifest.design.summary == SCRIPT
+    assert unpack_bundle(made.data, "mine.bundle")[0].manifest.design.summary == SCRIPT

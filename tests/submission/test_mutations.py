@@ -1,4 +1,4 @@
-"""Bundles that somebody changed anyhow: never a crash, and never another result that passes."""
+"""Random mutations of bundles: no crash, and no changed result that passes."""
 
 import copy
 import json
@@ -10,34 +10,34 @@ import rfc8785
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from pairbench.errors import InvalidSubmission
-from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.recompute import EXACT
 from pairbench.submission.submit import Submission
-from tests.submission.conftest import Played, played_board, verify_bundle
+from tests.submission.conftest import PlayedBoard, played_board, verify_bundle
 
-Place = tuple[str | int, ...]
+Path = tuple[str | int, ...]
 
-SAID = {
+METADATA = {
     *("author", "link", "date", "versions", "machine", "commit", "dirty"),
     *("deterministic", "family", "summary", "citation", "selection", "policy"),
 }
-"""What a bundle merely says, with no bearing on a figure that counts: who made it, when, on what;
-times; fingerprints of policies, which hold for one machine. It is in the digest all the same."""
+"""Metadata, on which no verified figure depends: author, date and machine; times; fingerprints of
+policies, which hold for one machine only. The digest covers it all the same."""
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Played:
+def small(tmp_path_factory: pytest.TempPathFactory) -> PlayedBoard:
     """A board of one seed, since it is played thousands of times."""
     return played_board(tmp_path_factory.mktemp("boards"), "100:101", "[6, 12]")
 
 
 @pytest.fixture(scope="module")
-def greedy(small: Played) -> Submission:
+def greedy(small: PlayedBoard) -> Submission:
     return small.submitted("greedy-d")
 
 
-def outcome(small: Played, data: bytes, entry: bytes | None = None) -> str | None:
-    """The digest of a bundle that is recomputed, None of one that is refused in any way."""
+def outcome(small: PlayedBoard, data: bytes, entry: bytes | None = None) -> str | None:
+    """Return the digest of a bundle that is recomputed, None if it is refused in any way."""
     try:
         verdict = verify_bundle(
             data,
@@ -84,7 +84,7 @@ def edited(data: bytes, steps: list[tuple[str, float, int]]) -> bytes:
 
 def check_bytes(greedy: Submission, data: bytes) -> None:
     try:
-        bundle, digest = unpacked(data, "mine.bundle")
+        bundle, digest = unpack_bundle(data, "mine.bundle")
     except InvalidSubmission:
         return
     assert (bundle, digest) == (greedy.bundle, greedy.packed.digest)
@@ -103,10 +103,10 @@ def test_bytes_that_were_changed_are_refused(greedy: Submission, number: int) ->
         text = lzma.decompress(greedy.packed.data)
         changed = edited(text, steps)
         try:
-            _, digest = unpacked(lzma.compress(changed, preset=0), "mine.bundle")
+            _, digest = unpack_bundle(lzma.compress(changed, preset=0), "mine.bundle")
         except InvalidSubmission:
             return
-        # A letter of what is merely said may be another; then the digest is, too.
+        # A changed letter of the metadata may pass, but then it changes the digest.
         assert (digest == greedy.packed.digest) == (changed == text)
 
     check()
@@ -131,8 +131,8 @@ values = st.recursive(
 )
 
 
-def places(content: Any, at: Place = ()) -> list[Place]:
-    """Every place in a tree of JSON, of long lists only some."""
+def places(content: Any, at: Path = ()) -> list[Path]:
+    """List the paths of all values in a JSON tree, of long lists only some."""
     found = [at] if at else []
     if isinstance(content, dict):
         for key, inner in content.items():
@@ -143,11 +143,11 @@ def places(content: Any, at: Place = ()) -> list[Place]:
     return found
 
 
-def changed(content: Any, place: Place, other: Place, what: str, value: Any) -> Any:
-    """The content with something done at a place."""
+def changed(content: Any, place: Path, other: Path, what: str, value: Any) -> Any:
+    """Copy the content with one mutation at a path."""
     found = copy.deepcopy(content)
 
-    def inside(at: Place) -> Any:
+    def inside(at: Path) -> Any:
         inner = found
         for step in at[:-1]:
             inner = inner[step]
@@ -172,8 +172,8 @@ def changed(content: Any, place: Place, other: Place, what: str, value: Any) -> 
     return found
 
 
-def within_tolerance(before: Any, after: Any, place: Place) -> bool:
-    """Tell whether a place is a figure of a score that stays within the verifier's tolerance."""
+def within_tolerance(before: Any, after: Any, place: Path) -> bool:
+    """Tell whether a path is a figure of a score that stays within the verifier's tolerance."""
     for step in place:
         before, after = before[step], after[step]
     figures = [type(value) in (int, float) for value in (before, after)]
@@ -181,7 +181,7 @@ def within_tolerance(before: Any, after: Any, place: Place) -> bool:
     return is_score and all(figures) and abs(after - before) <= EXACT * (1 + abs(before))
 
 
-def check_content(small: Played, greedy: Submission, content: Any, place: Place) -> None:
+def check_content(small: PlayedBoard, greedy: Submission, content: Any, place: Path) -> None:
     try:
         text = rfc8785.dumps(content)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError):
@@ -190,13 +190,13 @@ def check_content(small: Played, greedy: Submission, content: Any, place: Place)
     digest = outcome(small, data)
     if digest is None or digest == greedy.packed.digest:
         return
-    assert SAID & set(map(str, place)), f"{place} was changed and nobody noticed"
+    assert METADATA & set(map(str, place)), f"{place} was changed and nobody noticed"
     assert outcome(small, data, greedy.entry.to_bytes()) is None
 
 
 @pytest.mark.parametrize("number", [100, pytest.param(5000, marks=pytest.mark.slow)])
 def test_content_that_was_changed_is_refused(
-    small: Played, greedy: Submission, number: int
+    small: PlayedBoard, greedy: Submission, number: int
 ) -> None:
     content = json.loads(lzma.decompress(greedy.packed.data))
     everywhere = st.sampled_from(places(content))
@@ -208,7 +208,7 @@ def test_content_that_was_changed_is_refused(
     @example(("manifest", "design", "deterministic"), ("format",), "set", False)
     @example(("cells", 0, "start", "design_efficiency"), ("format",), "set", 2.5e-42)
     @example(("cells", 0, "start", "design_efficiency"), ("format",), "set", 1e-8)
-    def check(place: Place, other: Place, what: str, value: Any) -> None:
+    def check(place: Path, other: Path, what: str, value: Any) -> None:
         try:
             found = changed(content, place, other, what, value)
         except OverflowError:
@@ -221,8 +221,8 @@ def test_content_that_was_changed_is_refused(
 
 
 @pytest.mark.slow
-def test_every_place_is_either_checked_or_merely_said(small: Played, greedy: Submission) -> None:
-    """What stands in one cell is changed place by place, and only what is said may pass."""
+def test_every_value_is_either_checked_or_metadata(small: PlayedBoard, greedy: Submission) -> None:
+    """Mutate the values of one cell one by one: only changes of metadata may pass."""
     content = json.loads(lzma.decompress(greedy.packed.data))
     passed = set()
     for place in places(content):
@@ -235,12 +235,12 @@ def test_every_place_is_either_checked_or_merely_said(small: Played, greedy: Sub
             if outcome(small, lzma.compress(rfc8785.dumps(found), preset=0)) is not None:
                 passed.add(place)
     assert passed
-    assert all(SAID & set(map(str, place)) for place in passed), passed
+    assert all(METADATA & set(map(str, place)) for place in passed), passed
 
 
-def test_the_same_content_is_the_same_bundle(small: Played, greedy: Submission) -> None:
+def test_the_same_content_is_the_same_bundle(small: PlayedBoard, greedy: Submission) -> None:
     text = lzma.decompress(greedy.packed.data)
     again = lzma.compress(text, preset=0)  # other bytes
     assert again != greedy.packed.data
     assert outcome(small, again, greedy.entry.to_bytes()) == greedy.packed.digest
-    assert packed(unpacked(again, "x")[0]) == greedy.packed
+    assert pack_bundle(unpack_bundle(again, "x")[0]) == greedy.packed

@@ -1,4 +1,4 @@
-"""Cells of every kind of world, computed again, and how far off a figure may be."""
+"""Recomputation of every kind of world, and its tolerances."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from pairbench import make_env, run
 from pairbench.boards.board import Board
-from pairbench.submission.recompute import EXACT, SAMPLED, TRAINED, _tolerance, _unlike
+from pairbench.submission.recompute import EXACT, SAMPLED, TRAINED, _score_mismatch, _tolerance
 from pairbench.submission.submit import Submission, make_submission
 from pairbench.submission.verify import Verdict
 from pairbench.worlds.environment import draw_world
@@ -75,7 +75,7 @@ def test_cells_of_many_kinds_of_worlds_are_recomputed_and_reproduced(tmp_path: P
     assert (verdict.difference.seed, verdict.difference.round) == (7, 0)
 
 
-def test_an_open_entry_is_computed_with_what_it_changes(tmp_path: Path) -> None:
+def test_an_open_entry_is_recomputed_with_its_changes(tmp_path: Path) -> None:
     board = small_board(tmp_path)
     made = submitted(tmp_path, board, "greedy-d", ridge=5.0)
     assert verified(tmp_path, made.packed.data, "reproduced").failure is None
@@ -97,7 +97,7 @@ spec = "pairbench/TinyLM-v1(prompts=8, held_out_prompts=8)"
 
 
 @pytest.mark.slow
-def test_a_language_model_s_figures_may_be_off_by_what_is_said(tmp_path: Path) -> None:
+def test_scores_of_a_language_model_have_the_documented_tolerance(tmp_path: Path) -> None:
     board = small_board(tmp_path, "tiny-lm-v1", TINY)
     made = submitted(tmp_path, board, "uniform-prompts")
     assert verified(tmp_path, made.packed.data, "reproduced").failure is None
@@ -116,7 +116,7 @@ def test_each_kind_of_world_has_its_tolerance() -> None:
     assert _tolerance(world, {"gap": 1.0}) == EXACT
 
     class Trained(World):
-        """As language models have them."""
+        """A subclass, as worlds of language models are."""
 
     other = Trained(**vars(world))
     assert _tolerance(other, {"gap": 1.0}) == TRAINED
@@ -124,11 +124,11 @@ def test_each_kind_of_world_has_its_tolerance() -> None:
 
 
 def test_log_linear_figures_are_the_same_to_nine_digits() -> None:
-    assert _unlike({"gap": 1.0 + 1e-9}, {"gap": 1.0}, EXACT, "score") is None
-    assert _unlike({"gap": 1.0 + 3e-9}, {"gap": 1.0}, EXACT, "score") is not None
-    assert _unlike({"gap": 1e6 + 1e-4}, {"gap": 1e6}, EXACT, "score") is None
-    assert _unlike({"gap": None}, {"gap": None}, EXACT, "score") is None
-    assert _unlike({"gap": 0}, {"gap": None}, EXACT, "score") == ("score.gap", "0", "None")
+    assert _score_mismatch({"gap": 1.0 + 1e-9}, {"gap": 1.0}, EXACT, "score") is None
+    assert _score_mismatch({"gap": 1.0 + 3e-9}, {"gap": 1.0}, EXACT, "score") is not None
+    assert _score_mismatch({"gap": 1e6 + 1e-4}, {"gap": 1e6}, EXACT, "score") is None
+    assert _score_mismatch({"gap": None}, {"gap": None}, EXACT, "score") is None
+    assert _score_mismatch({"gap": 0}, {"gap": None}, EXACT, "score") == ("score.gap", "0", "None")
 
 
 def test_an_estimate_may_be_off_by_twice_its_interval() -> None:
@@ -137,9 +137,9 @@ def test_an_estimate_may_be_off_by_twice_its_interval() -> None:
         return {"gap": max(0.0, gap), "floor": 0.0, "sampled": {"gap": estimate, "effective": 9.0}}
 
     found = score(1.0, 0.9, 1.1)
-    assert _unlike(score(1.3, 1.2, 1.4), found, SAMPLED, "score") is None
-    unlike = _unlike(score(1.5, 1.4, 1.6), found, SAMPLED, "score")
+    assert _score_mismatch(score(1.3, 1.2, 1.4), found, SAMPLED, "score") is None
+    unlike = _score_mismatch(score(1.5, 1.4, 1.6), found, SAMPLED, "score")
     assert unlike == ("score.gap", "1.5", "1.0")
-    # A wide interval of one's own is no excuse.
-    assert _unlike(score(1.5, 0.0, 9.0), found, SAMPLED, "score") is not None
-    assert _unlike(score(1.0, 0.0, 9.0), found, SAMPLED, "score") is not None
+    # A wide claimed interval does not widen the margin.
+    assert _score_mismatch(score(1.5, 0.0, 9.0), found, SAMPLED, "score") is not None
+    assert _score_mismatch(score(1.0, 0.0, 9.0), found, SAMPLED, "score") is not None

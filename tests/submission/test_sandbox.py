@@ -1,4 +1,4 @@
-"""Isolation: what a design tries in there comes to nothing, and never harms who verifies it."""
+"""Isolation: attacks from inside the sandbox fail, and never harm the verifier."""
 
 import os
 import subprocess
@@ -16,7 +16,13 @@ from pairbench.checks.cases import make_view
 from pairbench.design.registry import make_design
 from pairbench.errors import DesignFailed, NoSandbox, PairbenchError
 from pairbench.submission import sandbox
-from pairbench.submission.sandbox import ConfinedControl, Foreign, Limits, Sandbox, confined
+from pairbench.submission.sandbox import (
+    IsolatedControl,
+    Limits,
+    Sandbox,
+    UntrustedDesign,
+    isolated_design,
+)
 
 WORLD = "pairbench/LogLinear-v1(prompts=6, completions=4, dim=3)"
 NO_PAIRS = np.empty((0, 3), dtype=np.int64)
@@ -31,12 +37,14 @@ def select(view, n):
 
 
 def run(source: str, limits: Limits = Limits(seconds=30), **params: object) -> None:  # noqa: B008
-    with confined(Foreign("attack.py", dict(params), textwrap.dedent(source)), limits) as design:
+    with isolated_design(
+        UntrustedDesign("attack.py", dict(params), textwrap.dedent(source)), limits
+    ) as design:
         play(WORLD, design, 0, (5, 10))
 
 
-def tried(attempts: dict[str, str], prologue: str = "") -> dict[str, str]:
-    """What came of each attempt inside: the error's name, or the value's text."""
+def attempt_all(attempts: dict[str, str], prologue: str = "") -> dict[str, str]:
+    """Run attempts in the sandbox and return the error's name or the value's text of each."""
     lines = "".join(f"    {name!r}: lambda: {code},\n" for name, code in attempts.items())
     source = f"""
 import ctypes, gc, io, json, mmap, os, resource, signal, sys, threading, time
@@ -59,7 +67,7 @@ def select(view, n):
     return dict(part.split("=", 1) for part in text.split("|"))
 
 
-# -- honest designs notice nothing ---------------------------------------------------------------
+# -- honest designs are not affected ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -72,17 +80,17 @@ def select(view, n):
         (WORLD, "oracle-i-optimal", {}),
     ],
 )
-def test_a_design_chooses_there_what_it_chooses_here(
+def test_a_design_chooses_the_same_pairs_in_the_sandbox(
     environment: str, name: str, params: dict[str, object]
 ) -> None:
-    here = make_design(name, **params)
-    with confined(Foreign(name, params, control=here.control)) as there:
-        assert there.control == here.control
-        one = play(environment, there, 3, (8, 16)).results()
-    assert one == play(environment, here, 3, (8, 16)).results()
+    trusted = make_design(name, **params)
+    with isolated_design(UntrustedDesign(name, params, control=trusted.control)) as isolated:
+        assert isolated.control == trusted.control
+        results = play(environment, isolated, 3, (8, 16)).results()
+    assert results == play(environment, trusted, 3, (8, 16)).results()
 
 
-def test_a_stranger_s_design_is_made_of_its_text_and_parameters() -> None:
+def test_an_untrusted_design_is_constructed_from_its_source_and_parameters() -> None:
     source = """
     from dataclasses import dataclass
     import numpy as np
@@ -101,9 +109,9 @@ def test_a_stranger_s_design_is_made_of_its_text_and_parameters() -> None:
         def select(self, view, n):
             raise ValueError(f"{self.rate!r} {self.kinds!r} {n} {view.budget_left}")
     """
-    design = Foreign("two.py:Mine", {"rate": 1, "kinds": ["a"]}, textwrap.dedent(source))
+    design = UntrustedDesign("two.py:Mine", {"rate": 1, "kinds": ["a"]}, textwrap.dedent(source))
     with (
-        confined(design) as made,
+        isolated_design(design) as made,
         pytest.raises(DesignFailed, match=r"round 1\): ValueError: 1.0 \('a',\) 5 5"),
     ):
         play(WORLD, made, 0, (5,))
@@ -112,23 +120,26 @@ def test_a_stranger_s_design_is_made_of_its_text_and_parameters() -> None:
         run(function, rate=4)
 
 
-def test_a_view_is_as_read_only_there_as_here() -> None:
+def test_views_are_read_only_in_the_sandbox() -> None:
     for what in ("pool.features", "pool.log_ref", "pairs", "labels"):
         with pytest.raises(DesignFailed, match="read-only"):
             run(f"def select(view, n):\n    view.{what}[...] = 0")
 
 
-def test_what_a_design_prints_is_lost() -> None:
+def test_printed_output_does_not_mix_with_answers() -> None:
     loud = "print('A' * 1000)\n" + HONEST.replace(
         "    rng =",
         "    import sys, os\n    print('R' * 99999, flush=True)\n    os.write(1, b'A' * 9)\n"
         "    os.write(2, b'x')\n    rng =",
     )
-    with confined(Foreign("loud.py", {}, loud)) as one, confined(Foreign("h.py", {}, HONEST)) as h:
+    with (
+        isolated_design(UntrustedDesign("loud.py", {}, loud)) as one,
+        isolated_design(UntrustedDesign("h.py", {}, HONEST)) as h,
+    ):
         assert play(WORLD, one, 0, (5, 10)).results() == play(WORLD, h, 0, (5, 10)).results()
 
 
-# -- the truth is not there ----------------------------------------------------------------------
+# -- the truth is out of reach ---------------------------------------------------------------------
 
 WALK = """
 import gc, sys
@@ -145,48 +156,48 @@ def select(view, n):
 """
 
 
-def test_the_garbage_collector_and_the_stack_lead_to_no_truth(tmp_path: Path) -> None:
+def test_the_garbage_collector_and_the_stack_do_not_reach_the_world(tmp_path: Path) -> None:
     with pytest.raises(DesignFailed, match=r"found \[\]"):
         run(WALK)
-    # Outside, the same attack finds it.
+    # Outside the sandbox, the same attack succeeds.
     (tmp_path / "walk.py").write_text(WALK)
     with pytest.raises(RuntimeError, match=r"found \[.*'PairEnv'.*'World'"):
         play(WORLD, str(tmp_path / "walk.py"), 0, (5,))
 
 
-def test_a_view_goes_in_bare() -> None:
+def test_only_declared_fields_of_a_view_s_pool_enter_the_sandbox() -> None:
     pool = make_env(WORLD).world(0).pool
-    assert pool.n_pairs  # which is kept with the pool
+    assert pool.n_pairs  # cached in the pool's attributes
     object.__setattr__(pool, "truth", "somebody's careless note")
     view = make_view(pool, NO_PAIRS, np.empty(0), 1)
     source = "def select(view, n):\n    raise ValueError(sorted(vars(view.pool)))"
     with (
-        Sandbox(Foreign("a.py", {}, source)) as box,
+        Sandbox(UntrustedDesign("a.py", {}, source)) as box,
         pytest.raises(DesignFailed, match=r"ValueError: \['features', .*\]") as failed,
     ):
-        box.asked("select", view, 1)
+        box.request("select", view, 1)
     assert "truth" not in str(failed.value)
     assert "n_pairs" not in str(failed.value)
 
 
-# -- nothing else is there -----------------------------------------------------------------------
+# -- files, calls and resources --------------------------------------------------------------------
 
 
-def test_linear_algebra_is_computed_there_as_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linear_algebra_settings_are_passed_to_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
-    there = tried(
+    results = attempt_all(
         {
             "kernel": "os.environ['OPENBLAS_CORETYPE']",
             "threads": "os.environ['OPENBLAS_NUM_THREADS']",
         }
     )
-    assert there == {"kernel": "Nehalem", "threads": "1"}
+    assert results == {"kernel": "Nehalem", "threads": "1"}
 
 
-def test_no_file_can_be_read_but_python_s_and_the_packages(root: Path, tmp_path: Path) -> None:
+def test_only_files_of_python_and_the_packages_can_be_read(root: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("pairs")
-    there = tried(
+    results = attempt_all(
         {
             "bundle": f"open({str(tmp_path / 'bundle')!r}).read()",
             "git": f"os.listdir({str(root / '.git')!r})",
@@ -202,7 +213,7 @@ def test_no_file_can_be_read_but_python_s_and_the_packages(root: Path, tmp_path:
             "numpy": "len(os.listdir(os.path.dirname(sys.modules['numpy'].__file__))) > 3",
         }
     )
-    assert there == {
+    assert results == {
         "bundle": "FileNotFoundError",
         "git": "FileNotFoundError",
         "tests": "FileNotFoundError",
@@ -218,10 +229,10 @@ def test_no_file_can_be_read_but_python_s_and_the_packages(root: Path, tmp_path:
     }
 
 
-def test_nothing_can_be_written_but_a_little_in_memory(root: Path) -> None:
+def test_only_a_small_folder_in_memory_can_be_written(root: Path) -> None:
     folders = ["/", "/tmp", "/dev", "/usr/lib", str(root / "pairbench"), str(root), sys.prefix]
-    there = tried({folder: f"open({folder + '/x'!r}, 'w')" for folder in folders})
-    assert set(there.values()) <= {"OSError", "FileNotFoundError", "PermissionError"}
+    results = attempt_all({folder: f"open({folder + '/x'!r}, 'w')" for folder in folders})
+    assert set(results.values()) <= {"OSError", "FileNotFoundError", "PermissionError"}
     assert not (root / "x").exists()
     fill = """
 def write(n, files=1):
@@ -230,7 +241,7 @@ def write(n, files=1):
             file.write(bytes(n))
     return "written"
 """
-    there = tried(
+    results = attempt_all(
         {
             "a little": "write(2**20)",
             "one file": "write(2**25)",
@@ -239,13 +250,13 @@ def write(n, files=1):
         },
         fill,
     )
-    assert there == {
+    assert results == {
         "a little": "written",
         "one file": "OSError",
         "many files": "OSError",
         "no space": "OSError",
     }
-    assert tried({"next": "os.listdir('/scratch')"}) == {"next": "[]"}
+    assert attempt_all({"next": "os.listdir('/scratch')"}) == {"next": "[]"}
 
 
 def test_a_design_can_use_torch() -> None:
@@ -266,9 +277,9 @@ CALL = "LIBC = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n    r = LIBC.sy
 CALL += "return r if r != -1 else os.strerror(ctypes.get_errno())\n"
 
 
-def test_calls_that_lead_out_are_refused() -> None:
+def test_system_calls_that_break_isolation_are_refused() -> None:
     refused = "Operation not permitted"
-    there = tried(
+    results = attempt_all(
         {
             "fork": "os.fork()",
             "program": "os.execv(sys.executable, [sys.executable])",
@@ -286,7 +297,7 @@ def test_calls_that_lead_out_are_refused() -> None:
         },
         CALL,
     )
-    assert there == {
+    assert results == {
         "fork": "PermissionError",
         "program": "PermissionError",
         "shell": "PermissionError",
@@ -303,22 +314,22 @@ def test_calls_that_lead_out_are_refused() -> None:
     }
 
 
-def test_memory_files_and_numbers_of_them_are_limited() -> None:
+def test_memory_and_open_files_are_limited() -> None:
     source = "def select(view, n):\n    return bytearray(3 * 2**30)"
     with pytest.raises(DesignFailed, match="MemoryError"):
         run(source, Limits(seconds=30, memory=2 * 2**30))
     eat = "def select(view, n):\n    x = []\n    while True:\n        x.append(bytearray(10**7))"
     with pytest.raises(DesignFailed, match="MemoryError"):
         run(eat, Limits(seconds=30, memory=2 * 2**30))
-    there = tried({"files": "[os.dup(2) for _ in range(1000)]"})
-    assert there == {"files": "OSError"}
+    results = attempt_all({"files": "[os.dup(2) for _ in range(1000)]"})
+    assert results == {"files": "OSError"}
 
 
-# -- and nobody waits for it, or believes it -----------------------------------------------------
+# -- deadlines and forged answers ------------------------------------------------------------------
 
 
-def family(process: int) -> set[int]:
-    """A process and those that it started, and they, and so on."""
+def process_tree(process: int) -> set[int]:
+    """Return a process and all its descendants."""
     listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True)
     parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
     found = {process}
@@ -327,16 +338,16 @@ def family(process: int) -> set[int]:
     return found
 
 
-def gone(processes: set[int]) -> bool:
-    """Whether all of them end in a moment."""
+def wait_until_ended(processes: set[int]) -> bool:
+    """Wait up to 10 s for processes to end, and tell whether all did."""
     for _ in range(200):
-        if all(_ended(process) for process in processes):
+        if all(_has_ended(process) for process in processes):
             return True
         time.sleep(0.05)
     return False
 
 
-def _ended(process: int) -> bool:
+def _has_ended(process: int) -> bool:
     try:
         return ") Z" in Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -376,7 +387,7 @@ def test_a_design_that_does_not_answer_fails(body: str, message: str) -> None:
     assert str(failed.value).isprintable()
 
 
-def test_loading_has_its_time_too() -> None:
+def test_loading_has_a_deadline_too() -> None:
     with pytest.raises(DesignFailed, match=r"within 1 s \(loading\)"):
         run("while True: pass", Limits(seconds=1))
 
@@ -384,9 +395,9 @@ def test_loading_has_its_time_too() -> None:
 FORGED: list[tuple[str, str]] = [
     ("b'A' + (2**63).to_bytes(8, 'little')", "where 64,000,000 are the most"),
     ("b'A' + (24).to_bytes(8, 'little') + b'\\xff' * 24", "outside the pool"),
-    ("b'A' + (7).to_bytes(8, 'little') + b'1234567'", "what is no answer"),
-    ("b'A' + (8).to_bytes(8, 'little') + b'12345678'", "not of three numbers"),
-    ("b'R' + (0).to_bytes(8, 'little')", "what is no answer"),
+    ("b'A' + (7).to_bytes(8, 'little') + b'1234567'", "sent an invalid answer"),
+    ("b'A' + (8).to_bytes(8, 'little') + b'12345678'", "not rows of three numbers"),
+    ("b'R' + (0).to_bytes(8, 'little')", "sent an invalid answer"),
     ("b'Z' * 10**6", "bytes, where"),
     ("__import__('pickle').dumps(print, 2) + b'.' * 10", "bytes, where"),
     ("b'F' + (3).to_bytes(8, 'little') + b'\\xff\\xfe\\x1b'", "failed in isolation"),
@@ -394,7 +405,7 @@ FORGED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("forged", "message"), FORGED)
-def test_forged_answers_are_numbers_or_nothing(forged: str, message: str) -> None:
+def test_forged_answers_are_refused(forged: str, message: str) -> None:
     source = f"""
     import os
 
@@ -411,24 +422,26 @@ def test_forged_answers_are_numbers_or_nothing(forged: str, message: str) -> Non
 
 
 def test_no_process_is_left_behind() -> None:
-    with Sandbox(Foreign("h.py", {}, HONEST)) as box:
-        processes = family(box._process.pid)
+    with Sandbox(UntrustedDesign("h.py", {}, HONEST)) as box:
+        processes = process_tree(box._process.pid)
     assert len(processes) > 1
-    assert gone(processes)
-    box = Sandbox(Foreign("h.py", {}, "def select(view, n):\n    while True: pass"), Limits(1))
+    assert wait_until_ended(processes)
+    box = Sandbox(
+        UntrustedDesign("h.py", {}, "def select(view, n):\n    while True: pass"), Limits(1)
+    )
     view = make_view(make_env(WORLD).world(0).pool, NO_PAIRS, np.empty(0), 1)
     with box:
-        processes = family(box._process.pid)
+        processes = process_tree(box._process.pid)
         with pytest.raises(DesignFailed, match="within 1 s"):
-            box.asked("select", view, 1)
-        assert gone(processes - {box._process.pid})
+            box.request("select", view, 1)
+        assert wait_until_ended(processes - {box._process.pid})
 
 
 def test_a_verifier_that_is_killed_leaves_no_design_behind() -> None:
     code = f"""
 import sys
 from pairbench.submission.sandbox import *
-with Sandbox(Foreign("h.py", {{}}, {HONEST!r})):
+with Sandbox(UntrustedDesign("h.py", {{}}, {HONEST!r})):
     print("started", flush=True)
     sys.stdin.read()
 """
@@ -438,16 +451,16 @@ with Sandbox(Foreign("h.py", {{}}, {HONEST!r})):
     with verifier:
         assert verifier.stdout is not None
         assert verifier.stdout.readline() == "started\n"
-        processes = family(verifier.pid)
+        processes = process_tree(verifier.pid)
         assert len(processes) > 2
         verifier.kill()
-    assert gone(processes)
+    assert wait_until_ended(processes)
 
 
-# -- where it cannot be had ----------------------------------------------------------------------
+# -- machines without a sandbox --------------------------------------------------------------------
 
 
-def test_without_bubblewrap_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_bubblewrap_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(NoSandbox, match="apt install bubblewrap"):
         run(HONEST)
@@ -456,7 +469,7 @@ def test_without_bubblewrap_it_is_said_what_to_install(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "says", ["bwrap: No permissions to create a new namespace", "bwrap: Unknown option --uid"]
 )
-def test_where_bubblewrap_fails_it_is_said_what_it_says(
+def test_the_error_quotes_bubblewrap_where_it_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
 ) -> None:
     (tmp_path / "bwrap").write_text(f"#!/bin/sh\necho '{says}' >&2\nexit 1\n")
@@ -466,13 +479,13 @@ def test_where_bubblewrap_fails_it_is_said_what_it_says(
         run(HONEST)
 
 
-def test_the_process_is_isolated_in_every_way() -> None:
+def test_the_command_unshares_all_namespaces_and_binds_read_only() -> None:
     command = sandbox._command()
     assert {"--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"} <= {*command}
     assert "--bind" not in command  # all of it is read-only
 
 
 def test_a_proxy_is_a_design() -> None:
-    proxies: list[Callable[[Sandbox], Design]] = [sandbox.Confined, ConfinedControl]
-    box = Sandbox(Foreign("h.py", {}, HONEST))
+    proxies: list[Callable[[Sandbox], Design]] = [sandbox.IsolatedDesign, IsolatedControl]
+    box = Sandbox(UntrustedDesign("h.py", {}, HONEST))
     assert [make(box).control for make in proxies] == [False, True]

@@ -1,4 +1,4 @@
-"""Signatures, by a real ssh-keygen."""
+"""Signatures by the real ssh-keygen."""
 
 import shutil
 import subprocess
@@ -23,7 +23,9 @@ def key(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_signature_names_its_key_and_is_of_these_bytes(tmp_path: Path, key: Path) -> None:
+def test_a_signature_names_its_key_and_is_valid_for_its_bytes_only(
+    tmp_path: Path, key: Path
+) -> None:
     bundle = tmp_path / "mine.bundle"
     bundle.write_bytes(b"all the pairs")
     signature = sign(bundle, key)
@@ -32,22 +34,22 @@ def test_a_signature_names_its_key_and_is_of_these_bytes(tmp_path: Path, key: Pa
         ["ssh-keygen", "-l", "-f", f"{key}.pub"], check=True, capture_output=True, text=True
     )
     assert signer(b"all the pairs", signature) in told.stdout
-    with pytest.raises(InvalidSubmission, match=r"mine.bundle.sig does not sign it"):
+    with pytest.raises(InvalidSubmission, match=r"mine.bundle.sig does not sign this bundle"):
         signer(b"other pairs", signature)
     # Signing again does not ask whether to overwrite.
     assert sign(bundle, key) == signature
 
 
-def test_a_signature_of_something_else_is_none(tmp_path: Path, key: Path) -> None:
+def test_a_signature_of_another_namespace_is_refused(tmp_path: Path, key: Path) -> None:
     bundle = tmp_path / "mine.bundle"
     bundle.write_bytes(b"all the pairs")
     command = ["ssh-keygen", "-Y", "sign", "-n", "git", "-f", str(key), str(bundle)]
     subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(InvalidSubmission, match="does not sign it"):
+    with pytest.raises(InvalidSubmission, match="does not sign this bundle"):
         signer(b"all the pairs", tmp_path / "mine.bundle.sig")
 
 
-def test_without_a_key_nothing_is_signed(tmp_path: Path) -> None:
+def test_signing_without_a_key_fails(tmp_path: Path) -> None:
     bundle = tmp_path / "mine.bundle"
     bundle.write_bytes(b"all the pairs")
     with pytest.raises(InvalidSubmission, match="cannot sign with"):

@@ -1,4 +1,4 @@
-"""Submissions: what a run comes to, and what is refused."""
+"""Submissions: entries computed from runs, and runs that are refused."""
 
 import datetime
 import json
@@ -16,13 +16,13 @@ from pairbench.boards.entry import read_entry
 from pairbench.cells.store import Store
 from pairbench.design.registry import design_spec
 from pairbench.errors import InvalidParameter, InvalidSubmission
-from pairbench.submission.bundle import packed, unpacked
+from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.submit import (
     Submission,
     board_cells,
-    entry_of,
+    entry_from_bundle,
+    make_slug,
     make_submission,
-    slug,
 )
 from tests.small_board import TOML, played, small_board
 
@@ -101,16 +101,14 @@ def test_the_reference_reaches_beyond_the_board(board: Board, folder: Path) -> N
     assert one != other
 
 
-def test_a_bundle_is_the_same_bytes_again_and_read_as_it_was_packed(
-    board: Board, folder: Path
-) -> None:
+def test_packing_is_reproducible_and_unpacking_inverts_it(board: Board, folder: Path) -> None:
     day = datetime.date(2026, 1, 31)
     one, other = (submitted(board, folder, "first-two", date=day) for _ in range(2))
     assert one.packed == other.packed
-    found, digest = unpacked(one.packed.data, "first-two.bundle")
+    found, digest = unpack_bundle(one.packed.data, "first-two.bundle")
     assert (found, digest) == (one.bundle, one.packed.digest)
-    assert packed(found) == one.packed
-    assert entry_of(found, digest) == one.entry
+    assert pack_bundle(found) == one.packed
+    assert entry_from_bundle(found, digest) == one.entry
     assert read_entry(one.entry.to_bytes(), "first-two.json") == one.entry
 
 
@@ -126,7 +124,7 @@ def test_an_open_entry_says_what_it_changes(board: Board, tmp_path: Path) -> Non
         submitted(board, tmp_path, "first-two", changes={"dim": 4})
 
 
-def test_what_is_missing_is_said_with_the_command_that_completes_it(
+def test_missing_cells_are_counted_with_the_command_that_completes_them(
     board: Board, folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "run")
@@ -149,7 +147,7 @@ def test_what_is_missing_is_said_with_the_command_that_completes_it(
         assert part in str(caught.value)
 
 
-def test_other_seeds_and_changed_boards_are_not_the_boards(
+def test_cells_of_other_seeds_are_named_as_the_cause(
     board: Board, root: Path, tmp_path: Path
 ) -> None:
     other = read_board("small-v1", TOML.replace("100:104", "200:204"))
@@ -176,12 +174,10 @@ def test_a_design_whose_docstring_was_edited_is_the_same(
     assert made.bundle.source == text
     assert made.entry.design.source == before.entry.design.source
     assert made.entry.curves == before.entry.curves
-    assert unpacked(made.packed.data, "mine.bundle")[0] == made.bundle
+    assert unpack_bundle(made.packed.data, "mine.bundle")[0] == made.bundle
 
 
-def test_cells_of_several_versions_do_not_go_together(
-    board: Board, folder: Path, tmp_path: Path
-) -> None:
+def test_cells_of_several_versions_are_refused(board: Board, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "run")
     store = Store(tmp_path / "run" / "cells")
     key = board_cells(board, design_spec("first-two"))[3].cell.key
@@ -199,7 +195,7 @@ def test_cells_of_several_versions_do_not_go_together(
         ({"link": "example.org"}, "manifest.link: .*https://"),
     ],
 )
-def test_what_is_said_of_it_has_to_be_sayable(
+def test_invalid_metadata_is_refused(
     board: Board, folder: Path, kwargs: dict[str, str], message: str
 ) -> None:
     with pytest.raises(InvalidSubmission, match=message):
@@ -228,4 +224,4 @@ def test_studies_take_no_entries_and_folders_must_be_runs(board: Board, tmp_path
 def test_labels_become_parts_of_file_names(
     label: str, changes: dict[str, Any], expected: str
 ) -> None:
-    assert slug(label, changes) == expected
+    assert make_slug(label, changes) == expected

@@ -1,4 +1,4 @@
-"""Verification: honest bundles pass, and whatever was done to one is seen."""
+"""Verification: honest bundles pass, and tampering is detected."""
 
 import copy
 import json
@@ -17,36 +17,37 @@ from pairbench.cells.play import play
 from pairbench.errors import InvalidParameter, InvalidSubmission
 from pairbench.spec.record import Spec
 from pairbench.spec.syntax import syntax_digest
-from pairbench.submission.admission import admitted
-from pairbench.submission.bundle import unpacked
+from pairbench.submission.admission import admit_bundle
+from pairbench.submission.bundle import unpack_bundle
 from pairbench.submission.recompute import Difference
-from pairbench.submission.submit import Submission, board_cells, entry_of, slug
+from pairbench.submission.reproduce import PredictionInterval
+from pairbench.submission.submit import Submission, board_cells, entry_from_bundle, make_slug
 from pairbench.submission.verify import Verdict, verify_bundles
 from pairbench.worlds.registry import make_env
 from tests.small_board import TOML, played, small_board
-from tests.submission.conftest import MINE, Played, played_board, repacked, verify_bundle
+from tests.submission.conftest import MINE, PlayedBoard, played_board, repacked, verify_bundle
 
 Content = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def greedy(small: Played) -> Submission:
+def greedy(small: PlayedBoard) -> Submission:
     return small.submitted("greedy-d")
 
 
-def verified(small: Played, data: bytes, level: Any = "recomputed", **how: Any) -> Verdict:
+def verified(small: PlayedBoard, data: bytes, level: Any = "recomputed", **how: Any) -> Verdict:
     usual: dict[str, Any] = {"board_root": small.root, "jobs": 1, "secret": b"a secret"}
     return verify_bundle(data, "mine.bundle", level=level, **(usual | how))
 
 
-def after(small: Played, greedy: Submission, change: Callable[[Content], None]) -> Verdict:
+def after(small: PlayedBoard, greedy: Submission, change: Callable[[Content], None]) -> Verdict:
     return verified(small, repacked(greedy.bundle, change).data)
 
 
-# -- what is honest passes -----------------------------------------------------------------------
+# -- honest bundles pass -----------------------------------------------------------------------
 
 
-def test_an_honest_bundle_is_recomputed(small: Played, greedy: Submission) -> None:
+def test_an_honest_bundle_is_recomputed(small: PlayedBoard, greedy: Submission) -> None:
     told = []
     verdict = verified(
         small,
@@ -69,12 +70,12 @@ def test_an_honest_bundle_is_recomputed(small: Played, greedy: Submission) -> No
 
 
 @pytest.mark.parametrize(("design", "jobs"), [("greedy-d", 2), ("uniform", 1)])
-def test_a_design_that_ships_is_reproduced(small: Played, design: str, jobs: int) -> None:
+def test_a_design_that_ships_is_reproduced(small: PlayedBoard, design: str, jobs: int) -> None:
     made = small.submitted(design)
     verdict = verified(small, made.packed.data, "reproduced", jobs=jobs, announced=1, fresh=1)
     assert verdict.failure is None
     assert (verdict.level, verdict.announced, len(verdict.fresh)) == ("reproduced", 2, 1)
-    assert [r.environment for r in verdict.ranges] == [
+    assert [r.environment for r in verdict.intervals] == [
         *(environment.spec for environment in small.board.environments),
         "all environments",
     ]
@@ -86,7 +87,7 @@ def test_a_design_that_ships_is_reproduced(small: Played, design: str, jobs: int
     assert read_entry(entry.to_bytes(), "x.json").level == "reproduced"
 
 
-def test_a_control_is_shown_the_truth_where_it_is_reproduced(small: Played) -> None:
+def test_a_control_is_shown_the_truth_where_it_is_reproduced(small: PlayedBoard) -> None:
     played(small.board, small.run, ["oracle-i-optimal"])
     made = small.submitted("oracle-i-optimal")
     assert made.bundle.manifest.design.control
@@ -94,14 +95,14 @@ def test_a_control_is_shown_the_truth_where_it_is_reproduced(small: Played) -> N
     assert verdict.failure is None
 
 
-def test_a_stranger_s_design_is_reproduced(small: Played) -> None:
+def test_an_untrusted_design_is_reproduced(small: PlayedBoard) -> None:
     made = small.with_design(MINE)
     verdict = verified(small, made.packed.data, "reproduced", announced=None, fresh=1)
     assert verdict.failure is None
     assert (verdict.design, verdict.announced) == ("my_design.py", 4)
 
 
-def test_some_cells_can_be_drawn_by_the_secret(small: Played, greedy: Submission) -> None:
+def test_some_cells_can_be_drawn_by_the_secret(small: PlayedBoard, greedy: Submission) -> None:
     verdict = verified(small, greedy.packed.data, cells=3)
     assert (verdict.recomputed, verdict.cells, verdict.passed) == (3, 4, True)
     # Which ones is not to be known: with some secrets a spoilt cell is seen, with others not.
@@ -120,8 +121,8 @@ def test_some_cells_can_be_drawn_by_the_secret(small: Played, greedy: Submission
     [(PROTOCOL, None, 2), (UNSTATED, "0" * 64, 2), (PROTOCOL, "0" * 64, 6)],
     ids=["this protocol", "an earlier one, another digest", "this protocol, another source"],
 )
-def test_the_reference_s_entry_is_taken_where_there_is_one(
-    small: Played, greedy: Submission, protocol: int, source: str | None, played_again: int
+def test_gaps_of_the_reference_s_entry_are_reused(
+    small: PlayedBoard, greedy: Submission, protocol: int, source: str | None, played_again: int
 ) -> None:
     how = {"announced": 1, "fresh": 1}
     without = verified(small, greedy.packed.data, "reproduced", **how)
@@ -146,12 +147,14 @@ def test_the_reference_s_entry_is_taken_where_there_is_one(
     assert with_entry.passed
     # Two fresh worlds, and the four announced ones where the entry does not serve.
     assert {total for what, _, total in told if what == "reference"} == {played_again}
-    for one, other in zip(without.ranges, with_entry.ranges, strict=True):
+    for one, other in zip(without.intervals, with_entry.intervals, strict=True):
         assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-4)
 
 
 @pytest.mark.slow
-def test_bundles_are_verified_together_as_they_are_alone(small: Played, greedy: Submission) -> None:
+def test_bundles_are_verified_together_as_they_are_alone(
+    small: PlayedBoard, greedy: Submission
+) -> None:
     def spoil(content: Content) -> None:
         content["cells"][1]["rounds"][1]["score"]["gap"] *= 0.5
 
@@ -170,7 +173,7 @@ def test_bundles_are_verified_together_as_they_are_alone(small: Played, greedy: 
     ]
     told = []
     verdicts = verify_bundles(
-        [admitted(one, str(place), board_root=small.root) for place, one in enumerate(data)],
+        [admit_bundle(one, str(place), board_root=small.root) for place, one in enumerate(data)],
         secret=b"a secret",
         jobs=2,
         announced=1,
@@ -181,7 +184,7 @@ def test_bundles_are_verified_together_as_they_are_alone(small: Played, greedy: 
     assert [verdict.level for verdict in verdicts] == levels
     assert [verdict.recomputed for verdict in verdicts] == [4, 1, 4, 4, 4]
     assert [verdict.announced for verdict in verdicts] == [2, 0, 2, 0, 2]
-    assert len({verdict.fresh for verdict in verdicts if verdict.ranges}) == 1
+    assert len({verdict.fresh for verdict in verdicts if verdict.intervals}) == 1
     # Of the reference, 2 × 2 cells that are announced and 2 × 2 that are fresh, for all of them.
     assert {total for what, _, total in told if what == "reference"} == {8}
     # What was found of one is what is found of it alone, but for the seeds, which are others.
@@ -193,7 +196,7 @@ def test_bundles_are_verified_together_as_they_are_alone(small: Played, greedy: 
 # -- what was tampered with is seen --------------------------------------------------------------
 
 
-def test_an_edited_score_is_seen(small: Played, greedy: Submission) -> None:
+def test_an_edited_score_is_detected(small: PlayedBoard, greedy: Submission) -> None:
     def change(content: Content) -> None:
         content["cells"][1]["rounds"][1]["score"]["gap"] *= 1 - 1e-6
 
@@ -203,8 +206,8 @@ def test_an_edited_score_is_seen(small: Played, greedy: Submission) -> None:
     difference = verdict.difference
     assert difference is not None
     assert (difference.environment, difference.seed) == (greedy.bundle.cells[1].environment, 101)
-    assert (difference.round, difference.what) == (2, "score.gap")
-    assert float(difference.found) == pytest.approx(claimed, rel=1e-12)
+    assert (difference.round, difference.quantity) == (2, "score.gap")
+    assert float(difference.actual) == pytest.approx(claimed, rel=1e-12)
     assert "seed 101, round 2: score.gap is" in str(verdict.failure)
     assert verdict.verification() is None
 
@@ -227,17 +230,17 @@ EDITS: list[tuple[str, Callable[[Content], None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "what"), [e[1:] for e in EDITS], ids=[e[0] for e in EDITS])
-def test_an_edited_round_is_seen(
-    small: Played, greedy: Submission, change: Callable[[Content], None], what: str
+def test_an_edited_round_is_detected(
+    small: PlayedBoard, greedy: Submission, change: Callable[[Content], None], what: str
 ) -> None:
     verdict = after(small, greedy, lambda content: change(content["cells"][0]["rounds"][0]))
     assert verdict.level == "claimed"
     assert verdict.difference is not None
-    assert verdict.difference.what.startswith(what)
+    assert verdict.difference.quantity.startswith(what)
     assert verdict.difference.seed == 100
 
 
-def test_more_labels_than_the_budget_are_seen(small: Played, greedy: Submission) -> None:
+def test_more_labels_than_the_budget_are_detected(small: PlayedBoard, greedy: Submission) -> None:
     def change(content: Content) -> None:
         round_ = content["cells"][0]["rounds"][0]
         round_["pairs"] += round_["pairs"][:3]
@@ -246,7 +249,7 @@ def test_more_labels_than_the_budget_are_seen(small: Played, greedy: Submission)
     assert "7 pairs, where 6 labels are left" in str(after(small, greedy, change).failure)
 
 
-def test_results_of_other_seeds_are_seen(small: Played, greedy: Submission) -> None:
+def test_swapped_results_of_two_seeds_are_detected(small: PlayedBoard, greedy: Submission) -> None:
     def swap(content: Content) -> None:
         one, other = content["cells"][:2]
         for name in ("rounds", "start"):
@@ -255,8 +258,8 @@ def test_results_of_other_seeds_are_seen(small: Played, greedy: Submission) -> N
     assert after(small, greedy, swap).level == "claimed"
 
 
-def test_another_design_s_pairs_are_seen_when_the_design_is_run(
-    small: Played, greedy: Submission
+def test_another_design_s_pairs_are_detected_when_the_design_is_run(
+    small: PlayedBoard, greedy: Submission
 ) -> None:
     other = small.submitted("uniform").bundle
 
@@ -270,14 +273,14 @@ def test_another_design_s_pairs_are_seen_when_the_design_is_run(
     verdict = verified(small, data, "reproduced")
     assert verdict.level == "recomputed"
     assert verdict.difference is not None
-    assert (verdict.difference.round, verdict.difference.what[:6]) == (1, "pairs[")
+    assert (verdict.difference.round, verdict.difference.quantity[:6]) == (1, "pairs[")
     environment = small.board.environments[0].spec
     episode = play(environment, "greedy-d", verdict.difference.seed, (6, 12))
-    place = int(verdict.difference.what[6:-1])
-    assert verdict.difference.found == str(tuple(episode.rounds[0].pairs[place].tolist()))
+    place = int(verdict.difference.quantity[6:-1])
+    assert verdict.difference.actual == str(tuple(episode.rounds[0].pairs[place].tolist()))
 
 
-def refused(small: Played, content: Content, message: str, **how: Any) -> None:
+def refused(small: PlayedBoard, content: Content, message: str, **how: Any) -> None:
     data = lzma.compress(rfc8785.dumps(content))
     with pytest.raises(InvalidSubmission, match=message):
         verified(small, data, **how)
@@ -378,8 +381,8 @@ def elsewhere(content: Content) -> None:
 
 STRUCTURE: list[tuple[Callable[[Content], None], str]] = [
     (drop, "1 of 4 cells are missing, the first that of .*, seed 101"),
-    (double, "a cell stands twice"),
-    (double_in_place, "a cell stands twice"),
+    (double, "a cell occurs twice"),
+    (double_in_place, "a cell occurs twice"),
     (seed, "says that it is of .*, seed 102"),
     (label, "says that it is of .*duplicates"),
     (horizon, "says that it is of"),
@@ -392,7 +395,7 @@ STRUCTURE: list[tuple[Callable[[Content], None], str]] = [
     (relabelled, "cannot be labelled 'leverage'"),
     (bracketed, r"cannot be labelled 'greedy-d\(\)'"),
     (slugged, "cannot be called 'leverage'"),
-    (controlled, "whether it is a control is said wrongly"),
+    (controlled, "control is True, where the design that ships with pairbench has False"),
     (params, "is none that 'small-v1' asks"),
     (source, "is none that 'small-v1' asks"),
     (digest, "whose board.toml says something else"),
@@ -406,15 +409,15 @@ STRUCTURE: list[tuple[Callable[[Content], None], str]] = [
 @pytest.mark.parametrize(
     ("change", "message"), STRUCTURE, ids=[change.__name__ for change, _ in STRUCTURE]
 )
-def test_what_has_not_exactly_the_board_s_cells_is_refused(
-    small: Played, greedy: Submission, change: Callable[[Content], None], message: str
+def test_a_bundle_without_exactly_the_board_s_cells_is_refused(
+    small: PlayedBoard, greedy: Submission, change: Callable[[Content], None], message: str
 ) -> None:
     content = greedy.bundle.model_dump(mode="json")
     change(content)
     refused(small, content, message)
 
 
-def test_another_board_s_cells_are_refused(small: Played, greedy: Submission) -> None:
+def test_another_board_s_cells_are_refused(small: PlayedBoard, greedy: Submission) -> None:
     other = TOML.replace('"100:104"', '"200:202"').replace("[10, 20, 40]", "[6, 12]")
     digest = small_board(small.root, "other-v1", other).digest
     try:
@@ -426,7 +429,7 @@ def test_another_board_s_cells_are_refused(small: Played, greedy: Submission) ->
         (small.root / "other-v1").rmdir()
 
 
-def test_a_study_takes_no_entries(small: Played, greedy: Submission) -> None:
+def test_a_study_takes_no_entries(small: PlayedBoard, greedy: Submission) -> None:
     toml = TOML.replace('published = "2026-01-31"\n', "")
     small_board(small.root, "study", toml)
     try:
@@ -438,7 +441,7 @@ def test_a_study_takes_no_entries(small: Played, greedy: Submission) -> None:
         (small.root / "study").rmdir()
 
 
-def test_an_entry_must_be_its_bundle_s(small: Played, greedy: Submission) -> None:
+def test_an_entry_must_be_its_bundle_s(small: PlayedBoard, greedy: Submission) -> None:
     data, good = greedy.packed.data, greedy.entry.content()
     edited = copy.deepcopy(good)
     edited["curves"][1]["gaps"][0][1] *= 0.5
@@ -453,12 +456,12 @@ def test_an_entry_must_be_its_bundle_s(small: Played, greedy: Submission) -> Non
     changed = repacked(greedy.bundle, lambda c: c["manifest"].__setitem__("author", "B"))
     with pytest.raises(InvalidSubmission, match="of another bundle"):
         verified(small, changed.data, entry=greedy.entry.to_bytes())
-    own = entry_of(unpacked(changed.data, "x")[0], changed.digest)
+    own = entry_from_bundle(unpack_bundle(changed.data, "x")[0], changed.digest)
     assert verified(small, changed.data, entry=own.to_bytes()).passed
 
 
 @pytest.mark.parametrize("name", ["jobs", "cells", "announced", "fresh"])
-def test_impossible_numbers_are_refused(small: Played, greedy: Submission, name: str) -> None:
+def test_impossible_numbers_are_refused(small: PlayedBoard, greedy: Submission, name: str) -> None:
     with pytest.raises(InvalidParameter, match=f"{name} must be 1 or more, got 0"):
         verified(small, greedy.packed.data, **{name: 0})
 
@@ -477,12 +480,14 @@ def select(view, n):
 '''
 
 
-def test_a_design_that_seeds_itself_from_the_clock_must_say_so(small: Played) -> None:
+def test_a_design_seeded_by_the_clock_must_be_declared_not_deterministic(
+    small: PlayedBoard,
+) -> None:
     said = small.with_design(CLOCK, "clock.py").packed.data
     verdict = verified(small, said, "reproduced")
     assert verdict.level == "recomputed"
     assert verdict.difference is not None
-    assert verdict.difference.what.startswith("pairs")
+    assert verdict.difference.quantity.startswith("pairs")
     honest = small.with_design(CLOCK, "clock.py", deterministic=False).packed.data
     verdict = verified(small, honest, "reproduced", fresh=1)
     assert (verdict.level, verdict.announced, verdict.failure) == ("reproduced", 0, None)
@@ -497,7 +502,7 @@ def test_a_design_that_seeds_itself_from_the_clock_must_say_so(small: Played) ->
     ],
 )
 def test_a_design_that_fails_in_isolation_fails_verification(
-    small: Played, source: str, message: str
+    small: PlayedBoard, source: str, message: str
 ) -> None:
     made = small.with_design(MINE)
     bad = f"{source}\n{MINE}"
@@ -518,14 +523,16 @@ def test_a_design_that_fails_in_isolation_fails_verification(
 
 
 @pytest.mark.parametrize("name", ["greedy_d.py", "Greedy-D.py", "greedyd.py:select", "1everage.py"])
-def test_a_stranger_s_design_cannot_look_like_one_that_ships(small: Played, name: str) -> None:
+def test_an_untrusted_design_cannot_be_named_like_one_that_ships(
+    small: PlayedBoard, name: str
+) -> None:
     made = small.with_design(MINE)
     content = made.bundle.model_dump(mode="json")
-    content["manifest"]["design"] |= {"name": name, "label": name, "slug": slug(name)}
+    content["manifest"]["design"] |= {"name": name, "label": name, "slug": make_slug(name)}
     refused(small, content, "looks like pairbench's own '(greedy-d|leverage)'")
 
 
-def test_only_designs_that_ship_can_be_controls_or_do_without_a_source(small: Played) -> None:
+def test_only_designs_that_ship_can_be_controls_or_do_without_a_source(small: PlayedBoard) -> None:
     made = small.with_design(MINE)
     content = made.bundle.model_dump(mode="json")
     content["manifest"]["design"]["control"] = True
@@ -551,7 +558,7 @@ def select(view, n):
 
 
 @pytest.mark.slow
-def test_a_design_that_knows_announced_worlds_by_heart_is_found_out(
+def test_a_design_that_memorizes_announced_worlds_fails_on_fresh_seeds(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     small = played_board(tmp_path_factory.mktemp("boards"), "0:24", "[20, 160]")
@@ -573,7 +580,49 @@ def test_a_design_that_knows_announced_worlds_by_heart_is_found_out(
     assert verdict.failure is None
 
 
-def test_a_difference_is_told_in_a_sentence() -> None:
+def test_the_json_of_a_verdict_has_stable_keys() -> None:
+    verdict = Verdict(
+        "d" * 64,
+        "small-v1",
+        "greedy-d",
+        "reproduced",
+        "recomputed",
+        failure="it fails",
+        difference=Difference("A-v1", 3, 2, "labels[1]", "1.0", "0.0"),
+        recomputed=4,
+        cells=5,
+        announced=2,
+        fresh=(7, 8),
+        intervals=(PredictionInterval("A-v1", 1.0, 0.5, 0.75),),
+        secret=None,
+        seconds=1.5,
+    )
+    assert json.loads(json.dumps(verdict.as_json())) == {
+        "digest": "d" * 64,
+        "board": "small-v1",
+        "design": "greedy-d",
+        "asked": "reproduced",
+        "level": "recomputed",
+        "failure": "it fails",
+        "difference": {
+            "environment": "A-v1",
+            "seed": 3,
+            "round": 2,
+            "what": "labels[1]",
+            "claimed": "1.0",
+            "found": "0.0",
+        },
+        "recomputed": 4,
+        "cells": 5,
+        "announced": 2,
+        "fresh": [7, 8],
+        "ranges": [{"environment": "A-v1", "found": 1.0, "low": 0.5, "high": 0.75}],
+        "secret": None,
+        "seconds": 1.5,
+    }
+
+
+def test_a_difference_reads_as_a_sentence() -> None:
     difference = Difference("pairbench/A-v1", 3, 2, "labels[1]", "1.0", "0.0")
     assert (
         str(difference)

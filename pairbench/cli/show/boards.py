@@ -79,19 +79,21 @@ def print_verdict(verdict: "Verdict", key: str | None) -> None:
         say(f"recomputed  {verdict.recomputed:,}{of} cells: labels, policies and scores as claimed")
     if verdict.announced:
         say(f"run again   {verdict.announced:,} announced cells, isolated: the same pairs")
-    if verdict.ranges:
+    if verdict.intervals:
         seeds = ", ".join(map(str, verdict.fresh))
         say(f"fresh seeds {seeds}: log ratio of gaps to the reference's, with prediction interval")
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("environment", style="bold", overflow="fold")
         for heading in ("log ratio", "lower", "upper"):
             table.add_column(heading, justify="right")
-        for test in verdict.ranges:
-            figures = (f"{value:+.3f}" for value in (test.found, test.low, test.high))
-            table.add_row(escape(test.environment), *figures, style=None if test.holds else "red")
+        for interval in verdict.intervals:
+            figures = (f"{value:+.3f}" for value in (interval.mean, interval.low, interval.high))
+            table.add_row(
+                escape(interval.environment), *figures, style=None if interval.holds else "red"
+            )
         console().print(table)
     if verdict.failure is not None:
-        say(f"[bold red]not {verdict.asked}:[/] {escape(verdict.failure)}")
+        say(f"[bold red]not {verdict.requested_level}:[/] {escape(verdict.failure)}")
     colour = "green" if verdict.passed else "yellow"
     say(
         f"level: [bold {colour}]{verdict.level}[/] ({LEVELS[verdict.level]}), "
