@@ -26,7 +26,7 @@ from pairbench import Design, Duels, InvalidParameter, Pairs, View, duel_per_pro
 
 @dataclass(frozen=True)
 class Aepo(Design):
-    """One pair a prompt, representative and diverse; prompts in turn.
+    """One pair a prompt, representative and diverse; cycles through the prompts.
 
     Attributes:
         diversity: λ, what a unit of similarity between the two costs.

@@ -16,7 +16,7 @@ Source: Liu, Chen, Du, Lee and Lin 2024, Sample-Efficient Alignment for LLMs, Al
     arXiv 2411.01493; MacKay 1992, The Evidence Framework Applied to Classification Networks,
     Neural Computation 4(5); Owen 1956, Tables for Computing Bivariate Normal Probabilities.
 Assumes: that the best completion is what is sought, and a normal belief of each difference.
-Cost: one fit a round; one posterior draw and all s_ij of the pool a turn.
+Cost: one fit a round; one posterior draw and all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from pairbench import Belief, DuelDesign, Duels, masked_argmax, opponent_mask
 
 @dataclass(frozen=True)
 class Baits(DuelDesign):
-    """The best of a Thompson draw against the least certain rival; prompts in turn."""
+    """The best of a Thompson draw against the least certain rival; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Draw the first, and find the rival whose chance against it is most uncertain."""

@@ -7,7 +7,7 @@ Family: reward rank.
 Source: the binarisation of Tunstall et al. 2023, "Zephyr: Direct Distillation of LM Alignment",
     arXiv 2310.16944, with all completions in place of four; see ``ultrafeedback``.
 Assumes: that a common anchor orders the others well enough, and that the predicted best is one.
-Cost: one fit of the estimator, and O(N K) a turn.
+Cost: one fit of the estimator, and O(N K) a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pairbench import Belief, DuelDesign, Duels, masked_argmax
 
 @dataclass(frozen=True)
 class BestVersusRandom(DuelDesign):
-    """One pair a prompt, the best and a random other; prompts in turn."""
+    """One pair a prompt, the best and a random other; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Pair the completion of largest mean reward, ties at random, with a random other."""

@@ -8,7 +8,7 @@ Source: no publication; the deterministic relative of top-two sampling (Russo 20
     Algorithms for Best Arm Identification", COLT).
 Assumes: that only the best completion of a prompt has to be identified. The policy gives weight to
     all of them, and the two best of a pool with near-duplicates may be one text twice.
-Cost: one fit of the estimator, and O(N K log K) a turn.
+Cost: one fit of the estimator, and O(N K log K) a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pairbench import Belief, DuelDesign, Duels, rank_completions
 
 @dataclass(frozen=True)
 class BestVersusSecond(DuelDesign):
-    """One pair a prompt, the two of highest predicted reward; prompts in turn."""
+    """One pair a prompt, the two of highest predicted reward; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Pair the completions of the two largest mean rewards, ties at random."""

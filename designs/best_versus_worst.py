@@ -8,7 +8,7 @@ Source: Pace et al. 2024, "West-of-N: Synthetic Preferences for Self-Improving R
     2401.12086, which lets a reward model label such pairs; here the annotator does.
 Assumes: that the contrast that is easiest to label is the most informative; where labels saturate
     it is the least.
-Cost: one fit of the estimator, and O(N K log K) a turn.
+Cost: one fit of the estimator, and O(N K log K) a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pairbench import Belief, DuelDesign, Duels, rank_completions
 
 @dataclass(frozen=True)
 class BestVersusWorst(DuelDesign):
-    """One pair a prompt, the extremes of the predicted reward; prompts in turn."""
+    """One pair a prompt, the extremes of the predicted reward; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Pair the completions of largest and smallest mean reward, ties at random."""

@@ -21,7 +21,7 @@ Family: dueling bandit.
 Source: Bengs, Saha and Hüllermeier 2022, Stochastic Contextual Dueling Bandits under Linear
     Stochastic Transitivity Models, arXiv 2202.04593.
 Assumes: that the best completion is what is sought, and Bradley–Terry labels for the Gumbel.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from pairbench import Belief, DuelDesign, Duels, InvalidParameter, masked_argmax
 
 @dataclass(frozen=True)
 class Colstim(DuelDesign):
-    """A best completion by perturbed rewards and its optimistic challenger; prompts in turn.
+    """The best completion by perturbed rewards and its challenger; cycles through the prompts.
 
     Attributes:
         width: c, of the challenger's bound.

@@ -11,7 +11,7 @@ Source: Melikidze, Schneider, Lam, Wertich, Hakimi, Pásztor and Krause 2026, Ac
 Assumes: that pairs with a large gap in quality are the most informative. It is deterministic but
     for ties, so a prompt gets the same pair repeatedly once the gap is wide enough; there labels
     saturate.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pairbench import Belief, ConfidenceDesign, Duels, largest_pair
 
 @dataclass(frozen=True)
 class DeltaUcb(ConfidenceDesign):
-    """The largest optimistic difference; prompts in turn."""
+    """The largest optimistic difference; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the pair with the largest upper bound, of the difference or of its negative."""

@@ -15,7 +15,7 @@ Source: Ailon, Karnin and Joachims 2014, Reducing Dueling Bandits to Cardinal Ba
     1405.3396.
 Assumes: that the best completion is what is sought, and many duels of each prompt: the first two
     epochs take six.
-Cost: one fit a round; one posterior draw and a sort of the pairs asked a turn.
+Cost: one fit a round; one posterior draw and a sort of the labelled pairs a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from pairbench import (
 
 @dataclass(frozen=True)
 class Doubler(DuelDesign):
-    """Left arms of the previous epoch, right arms by Thompson sampling; prompts in turn."""
+    """Left arms of the last epoch, right ones by Thompson draws; cycles through the prompts."""
 
     def select(self, view: View, n: int) -> Pairs:
         """Play turn by turn, each given the pairs of the turns before."""

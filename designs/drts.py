@@ -12,7 +12,7 @@ Source: Melikidze, Schneider, Lam, Wertich, Hakimi, Pásztor and Krause 2026, Ac
 Assumes: that pairs with a large gap in quality are the most informative. The label of a pair whose
     gap is certain has no information about the reward, which random draws make up for only while
     they differ.
-Cost: one fit a round; 1 + ``tries`` posterior draws a turn.
+Cost: one fit a round; 1 + ``tries`` posterior draws a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from pairbench import (
 
 @dataclass(frozen=True)
 class Drts(DuelDesign):
-    """Best of one draw, worst of another; prompts in turn.
+    """Best of one draw, worst of another; cycles through the prompts.
 
     Attributes:
         tries: maximum number of draws for the second, until it differs from the first.

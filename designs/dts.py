@@ -18,7 +18,7 @@ Family: dueling bandit.
 Source: Wu and Liu 2016, Double Thompson Sampling for Dueling Bandits, arXiv 1604.07101.
 Assumes: that good completions are the ones worth comparing, which holds where regret counts; DPO
     also learns from bad ones, which this rule soon stops comparing.
-Cost: one fit a round; two posterior draws and all s_ij of the pool a turn.
+Cost: one fit a round; two posterior draws and all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from pairbench import Belief, ConfidenceDesign, Duels, masked_argmax, opponent_m
 
 @dataclass(frozen=True)
 class Dts(ConfidenceDesign):
-    """Double Thompson sampling, the first among the plausible best; prompts in turn."""
+    """Double Thompson sampling, the first among the plausible best; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the best of two independent draws, the first among the plausible ones."""

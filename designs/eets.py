@@ -11,7 +11,7 @@ Source: Liu, Chen, Du, Lee and Lin 2024, Sample-Efficient Alignment for LLMs, Al
     arXiv 2411.01493.
 Assumes: that users see the completions, so that only those that may be best are to be compared. The
     policy also learns from bad ones, which this rule soon stops comparing.
-Cost: one fit a round; ``draws`` posterior draws a turn.
+Cost: one fit a round; ``draws`` posterior draws a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from pairbench import (
 
 @dataclass(frozen=True)
 class Eets(DuelDesign):
-    """Two posterior draws that differ in what is best; prompts in turn.
+    """Two posterior draws that differ in what is best; cycles through the prompts.
 
     Attributes:
         draws: maximum number of draws.

@@ -19,7 +19,7 @@ from pairbench import Design, Pairs, View, duel_per_prompt
 
 @dataclass(frozen=True)
 class FirstTwo(Design):
-    """One pair a prompt, the first two valid completions; prompts in turn, in random order."""
+    """The first two valid completions of each prompt; prompts are cycled through at random."""
 
     ordered: ClassVar[bool] = True
 

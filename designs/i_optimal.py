@@ -18,7 +18,7 @@ from pairbench.information import OptimalDesign
 
 @dataclass(frozen=True)
 class IOptimal(WeightedDesign):
-    """I-optimal weights over pairs at θ = 0, rounded to the labels of each round."""
+    """I-optimal weights over pairs at θ = 0, rounded to each round's number of labels."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
         """Return the weights at θ = 0, which are the same in every round."""

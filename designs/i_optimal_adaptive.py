@@ -21,5 +21,5 @@ class IOptimalAdaptive(WeightedDesign):
     """I-optimal weights at θ̂, given the labels already bought."""
 
     def weights(self, view: View, n: int) -> OptimalDesign:
-        """Optimise this round's labels at the current estimate."""
+        """Optimise the weights of n labels with the Fisher information at the estimate θ̂."""
         return round_weights(view, n, "i", view.implicit_theta(), self.tol)

@@ -22,7 +22,7 @@ Source: Russo and Van Roy 2014, Learning to Optimize via Information-Directed Sa
     Bandits, arXiv 2105.11802.
 Assumes: that showing bad completions to a labeller is a loss. It is not, where labels are bought
     for training only; there the regret is irrelevant.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from pairbench.information import logistic_slope
 
 @dataclass(frozen=True)
 class Ids(ConfidenceDesign):
-    """The least information ratio; prompts in turn."""
+    """The pair of least information ratio; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the pair of least ratio of squared regret to information."""

@@ -17,7 +17,7 @@ Source: MacKay 1992, Information-Based Objective Functions for Active Data Selec
     Computation 4(4), with the logistic label's weight in place of the noise's precision.
 Assumes: that all of the reward is worth learning, whether or not the policy depends on it; and that
     the estimate is good enough for the weight w, which first estimates from few labels are not.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from pairbench.information import logistic_slope
 
 @dataclass(frozen=True)
 class Infogain(DuelDesign):
-    """The most informative pair of each prompt; prompts in turn."""
+    """The most informative pair of each prompt; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the pair of largest w s², in which the information is increasing."""

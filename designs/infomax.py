@@ -12,7 +12,7 @@ Source: the rule of that name in Melikidze et al. 2026, ActiveUltraFeedback, arX
     Preference Bandits, NeurIPS, takes among the completions that may be best.
 Assumes: that preferences matter equally between good and between bad completions. It is
     deterministic but for ties, so all turns of a round name the same pair of a prompt.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pairbench import Belief, ConfidenceDesign, Duels, largest_pair
 
 @dataclass(frozen=True)
 class Infomax(ConfidenceDesign):
-    """The widest interval of the preference probability; prompts in turn."""
+    """The widest interval of the preference probability; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the pair with the largest difference of the bounds' probabilities."""

@@ -22,7 +22,7 @@ from pairbench import BeliefDesign, ScoredDesign, View
 
 @dataclass(frozen=True)
 class LargestGap(BeliefDesign, ScoredDesign):
-    """The n pairs of largest predicted reward difference not asked before; random at first."""
+    """The n unlabelled pairs of largest predicted reward difference; random in the first round."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
         """Score all pairs by |Δ|."""

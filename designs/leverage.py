@@ -27,5 +27,5 @@ class Leverage(ScoredDesign):
     """The n pairs not asked before of largest posterior variance of the reward difference."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
-        """Score all pairs by the posterior variance of their reward difference."""
+        """Score each pair by the posterior variance of its reward difference."""
         return Laplace().fit(view).difference_variance()

@@ -27,7 +27,7 @@ from pairbench import Belief, DuelDesign, Duels, InvalidParameter
 
 @dataclass(frozen=True)
 class MaxRegret(DuelDesign):
-    """One pair a prompt, of largest mutual regret; prompts in turn.
+    """One pair a prompt, of largest mutual regret; cycles through the prompts.
 
     Attributes:
         draws: E.

@@ -18,7 +18,7 @@ Source: Pásztor, Kassraie and Krause 2024, Bandits with Preference Feedback: A 
     Perspective, arXiv 2406.16745.
 Assumes: that the best completion is what is sought. Bad completions are soon no longer compared,
     although the policy depends on how bad they are.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from pairbench import Belief, ConfidenceDesign, Duels, masked_argmax, opponent_m
 
 @dataclass(frozen=True)
 class Maxminlcb(ConfidenceDesign):
-    """Leader and follower by lower bounds; prompts in turn."""
+    """Pairs the best worst-case winner with its hardest opponent; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the leader of largest least lower bound, and the follower that attains it."""

@@ -16,7 +16,7 @@ from pairbench import Design, Pairs, View, duel_per_prompt, rank_completions
 
 @dataclass(frozen=True)
 class MostLikely(Design):
-    """One pair a prompt, the two of largest π_ref, ties at random; prompts in turn."""
+    """One pair a prompt, the two of largest π_ref, ties at random; cycles through the prompts."""
 
     def select(self, view: View, n: int) -> Pairs:
         """Pair the two completions of largest π_ref, prompts with the fewest labels first."""

@@ -14,7 +14,8 @@ Source: Ailon, Karnin and Joachims 2014, Reducing Dueling Bandits to Cardinal Ba
     1405.3396.
 Assumes: that the best completion is what is sought, and labels one by one: within a round the
     posterior is fixed, and the chain of a prompt soon alternates between two completions.
-Cost: one fit a round; all s_ij of the pool and a sort of the pairs asked a turn.
+Cost: one fit a round; all s_ij of the pool and a sort of the labelled pairs a pass over the
+    prompts.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from pairbench import (
 
 @dataclass(frozen=True)
 class Multisbm(ConfidenceDesign):
-    """A chain of duels, each challenger meeting the next; prompts in turn."""
+    """A chain of duels, each challenger meeting the next; cycles through the prompts."""
 
     def select(self, view: View, n: int) -> Pairs:
         """Play turn by turn, each continuing from the pairs of the turn before."""

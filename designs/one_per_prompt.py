@@ -1,4 +1,4 @@
-"""One uniformly random pair of each prompt, prompts in turn.
+"""One uniformly random pair of each prompt, cycling through the prompts.
 
 Prompts are in random order; where there are more labels than prompts, each turn draws new pairs.
 Unlike ``uniform-prompts`` it is stratified: no prompt gets two labels more than another.
@@ -7,7 +7,7 @@ Family: plain.
 Source: common practice, no publication: preference data sets mostly have one comparison a prompt.
 Assumes: that prompts matter equally, and that more prompts are more informative than more pairs of
     the same ones.
-Cost: O(N log N + N K) a turn.
+Cost: O(N log N + N K) a pass over the prompts.
 """
 
 from dataclasses import dataclass

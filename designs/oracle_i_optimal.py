@@ -25,6 +25,6 @@ class OracleIOptimal(WeightedDesign):
     control: ClassVar[bool] = True
 
     def weights(self, view: View, n: int) -> OptimalDesign:
-        """Optimise this round's labels for the prompts that the policy is scored on."""
+        """Optimise the weights of n labels with the true θ* and the held-out prompts."""
         assert isinstance(view, ControlView)
         return round_weights(view, n, "i", view.theta, self.tol, view.covariance)

@@ -24,7 +24,7 @@ from pairbench import BeliefDesign, ScoredDesign, View, pair_scores
 
 @dataclass(frozen=True)
 class ProbabilityVariance(BeliefDesign, ScoredDesign):
-    """The n pairs of largest Var σ(Δ) not asked before."""
+    """The n unlabelled pairs of largest posterior variance of the preference probability."""
 
     def scores(self, view: View) -> NDArray[np.float64]:
         """Score all pairs by Var σ(Δ)."""

@@ -15,7 +15,7 @@ Source: Zoghi, Whiteson, Munos and de Rijke 2014, Relative Upper Confidence Boun
     Dueling Bandit Problem, arXiv 1312.3393.
 Assumes: that the best completion is what is sought. Bad completions are soon eliminated, although
     the policy depends on how bad they are.
-Cost: one fit a round; all s_ij of the pool a turn.
+Cost: one fit a round; all s_ij of the pool a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from pairbench import Belief, ConfidenceDesign, Duels, masked_argmax, opponent_m
 
 @dataclass(frozen=True)
 class Rucb(ConfidenceDesign):
-    """A random plausible champion, and the challenger of largest upper bound; prompts in turn."""
+    """A plausible champion and its most optimistic challenger; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Draw the champion among the plausible, and take the challenger of largest bound."""

@@ -12,7 +12,7 @@ Family: dueling bandit.
 Source: Ailon, Karnin and Joachims 2014, Reducing Dueling Bandits to Cardinal Bandits, arXiv
     1405.3396.
 Assumes: that the best completion is what is sought.
-Cost: one fit a round; two posterior draws a turn.
+Cost: one fit a round; two posterior draws a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pairbench import Belief, DuelDesign, Duels, masked_argmax, opponent_mask
 
 @dataclass(frozen=True)
 class Sparring(DuelDesign):
-    """Two Thompson samplers against each other; prompts in turn."""
+    """Two Thompson samplers against each other; cycles through the prompts."""
 
     def duel(self, belief: Belief, rng: np.random.Generator) -> Duels:
         """Take the best of two independent draws, the second other than the first."""

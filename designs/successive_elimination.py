@@ -29,7 +29,7 @@ _TOLERANCE = 1e-9  # reward units: equal completions differ by rounding errors o
 
 @dataclass(frozen=True)
 class SuccessiveElimination(DuelDesign):
-    """One pair of survivors a prompt; prompts in turn.
+    """One pair of survivors a prompt; cycles through the prompts.
 
     Attributes:
         confidence: c, standard deviations that a difference must be from 0 to eliminate.

@@ -12,7 +12,7 @@ Source: Xiao et al. 2025, "Finding the Sweet Spot: Preference Data Construction 
     annotator does. The 2 is theirs.
 Assumes: that predicted rewards of a prompt are about normal, and as ``best-versus-worst`` that a
     wide contrast is informative.
-Cost: one fit of the estimator, and O(N K) a turn.
+Cost: one fit of the estimator, and O(N K) a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pairbench import Belief, DuelDesign, Duels, InvalidParameter, masked_argmax
 
 @dataclass(frozen=True)
 class SweetSpot(DuelDesign):
-    """One pair a prompt, the best and one a given distance below the mean; prompts in turn.
+    """The best completion and one a given distance below the mean; cycles through the prompts.
 
     Attributes:
         below: distance below the mean, standard deviations.

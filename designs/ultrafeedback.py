@@ -10,7 +10,7 @@ Source: Cui et al. 2023, "UltraFeedback: Boosting Language Models with Scaled AI
     2310.01377; Tunstall et al. 2023, "Zephyr: Direct Distillation of LM Alignment", arXiv
     2310.16944, whose four is the default.
 Assumes: that the best of a few is good enough, and that random opponents keep pairs diverse.
-Cost: one fit of the estimator, and O(N K log K) a turn.
+Cost: one fit of the estimator, and O(N K log K) a pass over the prompts.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pairbench import Belief, DuelDesign, Duels, InvalidParameter, masked_argmax
 
 @dataclass(frozen=True)
 class Ultrafeedback(DuelDesign):
-    """One pair a prompt, the best of a random subset and another of it; prompts in turn.
+    """One pair a prompt, the best of a random subset and another of it; cycles through the prompts.
 
     Attributes:
         among: size of the random subset.

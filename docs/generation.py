@@ -91,7 +91,8 @@ def table(cost: str, panel: Curves) -> str:
     """Render a table of gap and number of labels by design and completions per prompt."""
     sizes = sorted({size for points in panel.values() for size, _ in points})
     lines = [
-        f"**A completion costs {cost} labels**; gap after all money is spent, with its 95 % interval and the number of labels bought:",
+        f"**A completion costs {cost} labels**; gap after all money is spent, with its 95 % "
+        "interval and the number of labels bought:",
         "",
         f"| design | {' | '.join(f'K = {size}' for size in sizes)} |",
         "|---|" + "---|" * len(sizes),

@@ -54,7 +54,8 @@ Significant differences (the 95 % interval of the ratio of gaps excludes 1), by 
 """
 
 FEATURES = {
-    "scores": "**score vectors**, ∇_θ log π_θ at the reference, randomly projected: those of the theory;",
+    "scores": "**score vectors**, ∇_θ log π_θ at the reference, randomly projected: those of the "
+    "theory;",
     "mean": "**hidden states**, the mean of the last layer's over a completion.",
 }
 
@@ -101,8 +102,8 @@ def table(section: Section) -> Iterator[str]:
     yield f"## {TITLES[features(section)]}"
     yield ""
     yield (
-        f"Before any label the gap is {section.start:.3f}; trained on noiseless labels "
-        f"of all pairs of the pool, the policy reaches {section.floor:.3f}, the floor of this world."
+        f"Before any label the gap is {section.start:.3f}; trained on noiseless labels of all "
+        f"pairs of the pool, the policy reaches {section.floor:.3f}, the floor of this world."
     )
     yield ""
     yield f"| design | {' | '.join(f'{budget} labels' for budget in budgets)} | labels saved |"

@@ -86,7 +86,7 @@ class AlpacaEval57(RecordedPool):
         super().__post_init__()
 
     def world(self, seed: int) -> World:
-        """Split the prompts, scale the features, and divide the log-odds by T."""
+        """Split the prompts, scale the features, and divide the rewards by the temperature."""
         data = load_arrays(NAME)
         split = split_prompts(data["dataset"], 600 / 805, np.random.default_rng(seed))
         mask, train = data["mask"], split[0]

@@ -302,13 +302,14 @@ class SkewedClusters(LogLinear):
 @register_env("pairbench/SharpReference-v1")
 @dataclass(frozen=True)
 class SharpReference(LogLinear):
-    """A reference policy with, on average, nine tenths of its weight on two completions a prompt.
+    """A reference policy that puts nine tenths of its mass on two completions a prompt, on average.
 
     **What this diagnoses.** Whether a design uses the reference policy: rewards of completions to
     which both π_ref and π* give no weight do not matter.
 
-    **Known optimum.** C(θ*) is small and of uneven spectrum; the best design learns the directions
-    that separate each prompt's few likely completions, from the pairs most informative about them.
+    **Known optimum.** The feature covariance C(θ*) under the optimal policy has a small trace and
+    unequal eigenvalues; the best design learns the directions that separate each prompt's few
+    likely completions, from the pairs that are most informative about these directions.
     """
 
     sharpness: float = 4.0

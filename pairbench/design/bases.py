@@ -44,7 +44,7 @@ class BeliefDesign(Design):
 
     @cached_property
     def belief_estimator(self) -> Estimator[Belief]:
-        """The estimator that ``estimator`` specifies."""
+        """The estimator object, built from the spec in the field ``estimator``."""
         return make_estimator(self.estimator)
 
     def parts(self) -> tuple[object, ...]:

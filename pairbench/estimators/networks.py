@@ -167,7 +167,7 @@ class Comparisons:
 
 
 def draw_weights(count: int, sizes: Sequence[int], generator: "Generator") -> Weights:
-    """Draw standard normal weights of networks.
+    """Draw standard normal weights of several networks of the same shape.
 
     Args:
         count: the number of networks.

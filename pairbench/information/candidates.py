@@ -133,7 +133,7 @@ class ListedPairs(Candidates):
         self.pairs = np.unique(np.column_stack([pairs[:, 0], np.sort(pairs[:, 1:])]), axis=0)
 
     def at_zero(self) -> "ListedPairs":
-        """Return the list at rewards of 0; see :meth:`Candidates.at_zero`."""
+        """Return the same pairs with label variances of ¼; see :meth:`Candidates.at_zero`."""
         return ListedPairs(self.pool, [None], self.pairs)
 
     def mean_information(self) -> list[Array]:
@@ -214,7 +214,10 @@ class AllPairs(Candidates):
         )
 
     def mean_information(self) -> list[Array]:
-        """Sum each prompt's graph Laplacian; see :meth:`Candidates.mean_information`."""
+        """Compute the mean information from the Laplacian of each prompt's graph of pairs.
+
+        See :meth:`Candidates.mean_information`.
+        """
         return [uniform_information(self.pool, rewards=r) for r in self.rewards]
 
     def find_largest(

@@ -48,7 +48,10 @@ class LabelForecast:
 
     @property
     def mutual_information(self) -> Array:
-        """Mutual information of the label and Δ, h(p̄) − E h(σ(Δ)), nats."""
+        """Mutual information of a label and the reward difference Δ of its pair, nats.
+
+        The binary entropy of the mean preference probability, less the mean binary entropy of σ(Δ).
+        """
         return np.maximum(self.entropy - self.noise, 0.0)
 
     @property

@@ -96,7 +96,7 @@ class Pool:
             valid: ``(N, K)`` bool; all by default.
             prompt_weights: ``(N,)``, positive; equal by default.
             texts: N sequences of K texts.
-            scores: ``(N, K)`` reward units, finite where valid.
+            scores: reward units, ``(n_prompts, n_completions)``, finite for valid completions.
             prompts: N texts.
 
         Raises:
@@ -229,10 +229,10 @@ class Pool:
         )
 
     def with_scores(self, scores: ArrayLike) -> "Pool":
-        """Return the pool with these external scores.
+        """Return a copy of the pool with scores from outside, such as those of a reward model.
 
         Args:
-            scores: ``(N, K)`` reward units, finite where valid.
+            scores: reward units, ``(n_prompts, n_completions)``, finite for valid completions.
         """
         return self._replace(scores=scores)
 

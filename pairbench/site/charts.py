@@ -55,14 +55,14 @@ def chart_data(
 
     Args:
         board: the board.
-        standings: the designs, in order.
+        standings: the designs, best rank first.
         reference: entry that savings are measured against.
         indices: indices of the board's environments; all if None.
 
     Returns:
-        ``designs``; ``unit``, the unit of savings; ``savings``, one triple (value, low, high) for
-        each design; ``panels``, one for each environment with its ``gaps``, a triple for each
-        design and budget; and ``profile``.
+        ``designs``, their names; ``unit``, the unit of savings; ``savings``, one triple (value,
+        low, high) for each design; ``panels``, one for each environment with its ``gaps``, a
+        triple in reward units for each design and budget; and ``profile``, the performance profile.
     """
     names = shorten_all([environment.spec for environment in board.environments])
     panels = []

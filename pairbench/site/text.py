@@ -118,7 +118,11 @@ def shorten_all(environments: Sequence[str]) -> list[str]:
 
 
 def verdict(ratio: Estimate) -> str:
-    """Classify the interval of a ratio of gaps as ``"better"``, ``"worse"`` or ``"even"``."""
+    """Classify a design by the interval of its gap over the reference's.
+
+    Returns:
+        ``"better"`` where the interval lies below 1, ``"worse"`` above 1, else ``"even"``.
+    """
     return "better" if ratio.high < 1 else "worse" if ratio.low > 1 else "even"
 
 

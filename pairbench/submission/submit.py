@@ -16,7 +16,12 @@ from pairbench.boards.entry import BoardEntry, rounded
 from pairbench.boards.strict import validated
 from pairbench.cells.plan import PROTOCOL, Cell
 from pairbench.cells.store import CellRecord, Store
-from pairbench.design.registry import design_details, design_spec
+from pairbench.design.registry import (
+    design_details,
+    design_spec,
+    make_design,
+    third_party_parts,
+)
 from pairbench.errors import InvalidCell, InvalidSubmission
 from pairbench.spec.loading import iter_modules, location
 from pairbench.spec.record import Spec
@@ -301,7 +306,14 @@ def _mean_spent(cells: Sequence[BundledCell]) -> list[float]:
 
 def _source(design: str, spec: Spec) -> str | None:
     """Read the source of a design's file; None if the design ships with pairbench."""
-    file_spec = location(parse_spec(design)[0])
+    name, params = parse_spec(design)
+    if parts := third_party_parts(name, make_design(name, **params)):
+        raise InvalidSubmission(
+            f"design {spec.label!r} uses {', '.join(parts)}, which a verifier does not have: a "
+            "bundle holds the design's own file and nothing else. Define it in that file, run it "
+            "and submit that."
+        )
+    file_spec = location(name)
     if file_spec is None:
         installed = {module.name.replace("_", "-") for module in iter_modules("pairbench.designs")}
         if spec.name not in installed:

@@ -121,7 +121,7 @@ class PairwiseLoss(ABC):
         return hessian + self.ridge * np.eye(len(theta))
 
     def torch_loss(self) -> "Callable[[torch.Tensor], torch.Tensor]":
-        """Return the loss per label as a function of θ that torch can differentiate."""
+        """Return a function from θ, ``(dim,)``, to the mean loss over labels, for torch."""
         import torch
 
         features, labels = torch.from_numpy(self.z), torch.from_numpy(self.labels)

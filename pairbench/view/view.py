@@ -62,7 +62,7 @@ class View:
 
     @property
     def horizon(self) -> int:
-        """Number of labels that the episode may buy in total.
+        """Total number of labels that the episode may buy, in all rounds.
 
         Where budgets are money, an estimate from the mean price of a label.
         """

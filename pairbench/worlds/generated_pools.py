@@ -198,7 +198,7 @@ class GeneratedPool(Environment):
 
     @cached_property
     def evaluating_annotator(self) -> Annotator | None:
-        """The annotator that compares draws from the policy with draws from the reference."""
+        """The annotator whose answers estimate the win rate of the policy over the reference."""
         return None if self.evaluator is None else make_annotator(self.evaluator)
 
     def parts(self) -> tuple[object, ...]:

@@ -111,7 +111,7 @@ def split_prompts(groups: NDArray[Any], share: float, rng: np.random.Generator) 
     """Draw a split of prompts that is stratified by group (largest remainder method).
 
     Args:
-        groups: group of each prompt, ``(N,)``, at least two prompts.
+        groups: group of each prompt, ``(n_prompts,)``; at least two prompts in all.
         share: share of training prompts; both parts get at least one prompt.
         rng: source of randomness.
     """

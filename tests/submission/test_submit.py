@@ -16,6 +16,7 @@ from pairbench.boards.entry import read_entry
 from pairbench.cells.store import Store
 from pairbench.design.registry import design_spec
 from pairbench.errors import InvalidParameter, InvalidSubmission
+from pairbench.estimators import ESTIMATORS
 from pairbench.submission.bundle import pack_bundle, unpack_bundle
 from pairbench.submission.submit import (
     Submission,
@@ -24,6 +25,7 @@ from pairbench.submission.submit import (
     make_slug,
     make_submission,
 )
+from tests.conftest import Install
 from tests.small_board import TOML, played, small_board
 
 MINE = '''"""Take the first two completions of prompts drawn at random."""
@@ -221,6 +223,40 @@ def test_studies_take_no_entries_and_folders_must_be_runs(board: Board, tmp_path
         ("greedy-d", {"trainer": "ipo"}, "greedy-d-open-trainer-ipo"),
     ],
 )
+def test_a_design_with_parts_of_third_parties_is_refused(
+    board: Board, folder: Path, install: Install
+) -> None:
+    source = """
+        from dataclasses import dataclass
+        from pairbench import Laplace
+
+        @dataclass(frozen=True)
+        class Narrow(Laplace):
+            '''Another estimator.'''
+    """
+    install(ESTIMATORS.group, {"narrow": "their_narrow_code:Narrow"}, their_narrow_code=source)
+    with pytest.raises(
+        InvalidSubmission, match=r"uses their_narrow_code\.Narrow, which a verifier"
+    ):
+        submitted(board, folder, "bald(estimator='narrow')")
+
+
+def test_a_design_with_parts_of_third_parties_is_refused(
+    board: Board, folder: Path, install: Install
+) -> None:
+    source = """
+        from dataclasses import dataclass
+        from pairbench import Laplace
+
+        @dataclass(frozen=True)
+        class Narrow(Laplace):
+            '''Another estimator.'''
+    """
+    install(ESTIMATORS.group, {"narrow": "their_narrow_code:Narrow"}, their_narrow_code=source)
+    with pytest.raises(InvalidSubmission, match=r"uses their_narrow_code\.Narrow, which"):
+        submitted(board, folder, "bald(estimator='narrow')")
+
+
 def test_labels_become_parts_of_file_names(
     label: str, changes: dict[str, Any], expected: str
 ) -> None:
