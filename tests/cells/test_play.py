@@ -64,14 +64,16 @@ def test_a_design_is_not_charged_for_what_a_world_is_asked_but_once(tiny: str) -
     known = []
 
     def guard(_: int) -> AbstractContextManager[None]:
-        known.append({"best", "start"} <= vars(draw_world(make_env(tiny), 77)).keys())
+        known.append(
+            {"best_in_class", "initial_score"} <= vars(draw_world(make_env(tiny), 77)).keys()
+        )
         return nullcontext()
 
     play(tiny, "oracle-i-optimal", 77, (5, 12), guard=guard)
     assert known == [True, True]
 
 
-def test_an_episode_has_a_round_for_each_mark(tiny: str) -> None:
+def test_an_episode_has_a_round_for_each_budget(tiny: str) -> None:
     episode = play(tiny, "uniform", 3, (5, 12, 20))
     assert [r.budget for r in episode.rounds] == [5, 12, 20]
     assert [r.pairs.shape for r in episode.rounds] == [(5, 3), (7, 3), (8, 3)]
@@ -400,8 +402,8 @@ def test_no_meddling_with_the_view_changes_the_world(
     assert play(ragged, good, 0, BUDGETS).results() == honest
 
 
-def _ledger_marks(view: View) -> None:
-    object.__setattr__(view.ledger, "marks", (1000, 2000))
+def _ledger_budgets(view: View) -> None:
+    object.__setattr__(view.ledger, "budgets", (1000, 2000))
 
 
 def _ledger_labels(view: View) -> None:
@@ -416,7 +418,7 @@ def _view_ledger(view: View) -> None:
     object.__setattr__(view, "ledger", Ledger((1000, 2000)))
 
 
-@pytest.mark.parametrize("meddle", [_ledger_marks, _ledger_labels, _ledger_round, _view_ledger])
+@pytest.mark.parametrize("meddle", [_ledger_budgets, _ledger_labels, _ledger_round, _view_ledger])
 def test_no_meddling_with_the_ledger_buys_more_labels(
     tiny: str, meddle: Callable[[View], None]
 ) -> None:

@@ -189,7 +189,9 @@ def test_a_cache_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PAIRBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(RunError, match=r"cannot cache the tables of .* Set PAIRBENCH_CACHE to another"):
+    with pytest.raises(
+        RunError, match=r"cannot cache the tables of .* Set PAIRBENCH_CACHE to another"
+    ):
         run_tables(copied)
 
 
