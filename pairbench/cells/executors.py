@@ -13,7 +13,7 @@ from typing import Any
 
 from pairbench.cells.plan import Cell
 from pairbench.cells.store import Store
-from pairbench.cells.worker import diary_file, failure_record, play_cells
+from pairbench.cells.worker import failure_record, play_cells, watchdog_log
 from pairbench.errors import InvalidParameter, RunError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -164,9 +164,9 @@ def _crash_record(
     Raises:
         RunError: If the worker died before it began the cell, and no attempt is left.
     """
-    diary = diary_file(store.folder, cell)
-    round_, _, stack = diary.read_text().partition("\n") if diary.exists() else ("", "", "")
-    diary.unlink(missing_ok=True)
+    log = watchdog_log(store.folder, cell)
+    round_, _, stack = log.read_text().partition("\n") if log.exists() else ("", "", "")
+    log.unlink(missing_ok=True)
     if stack:  # written by the watchdog
         message = f"the design did not return within {time_limit:g} s in round {round_}."
         return failure_record(cell, "TimeLimit", message, stack)

@@ -106,8 +106,8 @@ class Store:
         return reasons
 
     def sweep(self) -> None:
-        """Remove temporary files and diaries that killed processes left behind."""
-        for pattern in (".*.tmp", ".*.diary"):
+        """Remove temporary files and watchdog logs that killed processes left behind."""
+        for pattern in (".*.tmp", ".*.log"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 

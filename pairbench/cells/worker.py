@@ -36,26 +36,26 @@ def play_cells(
     for cell in cells:
         if os.getppid() != parent:
             return
-        diary = diary_file(folder, cell)
-        diary.write_text("0\n")
-        record = play_cell(cell, time_limit, diary)
+        log = watchdog_log(folder, cell)
+        log.write_text("0\n")
+        record = play_cell(cell, time_limit, log)
         try:
             store.write(cell.key, record | {"made": provenance})
         except rfc8785.CanonicalizationError as error:  # such as a score that is NaN
             message = f"the result cannot be put on record: {error}"
             record = failure_record(cell, type(error).__name__, message)
             store.write(cell.key, record | {"made": provenance})
-        diary.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
 
 
 # Why: docs/decisions/034-workers-are-plain-processes.md
-def play_cell(cell: Cell, time_limit: float, diary: Path) -> CellRecord:
+def play_cell(cell: Cell, time_limit: float, log: Path) -> CellRecord:
     """Play a cell and return its record, which is a failure record if the design raises.
 
     Args:
         cell: the cell.
         time_limit: seconds that the design may take for a round; the process is ended after them.
-        diary: the file to which the round is written, and the stack if the time limit is exceeded.
+        log: the file to which the watchdog writes the round, and at the time limit the stack.
     """
     try:
         # A design's output would garble the progress bar, and a design that closed the standard
@@ -68,7 +68,7 @@ def play_cell(cell: Cell, time_limit: float, diary: Path) -> CellRecord:
                 cell.budgets,
                 horizon=cell.horizon,
                 name=cell.design.label,
-                guard=_watchdog(time_limit, diary),
+                guard=_watchdog(time_limit, log),
             )
     except BaseException as error:  # SystemExit too: a design must not end the run
         details = "".join(traceback.format_exception(error))
@@ -82,21 +82,21 @@ def play_cell(cell: Cell, time_limit: float, diary: Path) -> CellRecord:
     }
 
 
-def _watchdog(time_limit: float, diary: Path) -> Guard:
+def _watchdog(time_limit: float, log: Path) -> Guard:
     """Build a guard that ends the process if a call of the design exceeds the time limit.
 
     The watchdog of the interpreter ends the process even if the design never releases the
-    interpreter. It leaves the stack in the diary, which the parent reads.
+    interpreter. It leaves the stack in the log, which the parent reads.
 
     Args:
         time_limit: seconds.
-        diary: the file to which the number of the round is written, from 1, and then the stack.
+        log: the file to which the number of the round is written, from 1, and then the stack.
     """
     worker_id = os.getpid()
 
     @contextmanager
     def guard(round_: int) -> Iterator[None]:
-        with diary.open("w") as file:
+        with log.open("w") as file:
             file.write(f"{round_ + 1}\n")
             file.flush()
             faulthandler.dump_traceback_later(time_limit, exit=True, file=file)
@@ -134,6 +134,6 @@ def _record_header(cell: Cell) -> CellRecord:
     return {"cell": cell.identity(), "labels": labels, "control": cell.design.control}
 
 
-def diary_file(folder: Path, cell: Cell) -> Path:
-    """Return the path of a cell's diary; see :func:`play_cell`."""
-    return folder / f".{cell.key}.diary"
+def watchdog_log(folder: Path, cell: Cell) -> Path:
+    """Return the path of a cell's watchdog log; see :func:`play_cell`."""
+    return folder / f".{cell.key}.log"
