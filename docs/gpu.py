@@ -259,7 +259,7 @@ def training(load: Workload, checkpoint: Checkpoint, accumulation: int) -> Measu
 
     hook = register_optimizer_step_post_hook(on_step)
     try:
-        _, memory = timed(lambda: trainer.trained(pool, 0.1, pairs, labels), device)
+        _, memory = timed(lambda: trainer.fit_with_losses(pool, 0.1, pairs, labels), device)
     finally:
         hook.remove()
     tokens = (load.pairs - load.batch) * 2 * (2 * load.length + 1)  # with the EOS token

@@ -106,21 +106,21 @@ class PandaLM(RecordedPool):
             _votes_and_rewards(find_data_file(NAME).sha256),
         )
         rewards = self.reward_scale * rewards
-        count = np.bincount(records.rows.prompts, minlength=len(rewards))
+        count = np.bincount(records.index.prompts, minlength=len(rewards))
         order = np.random.default_rng(seed).permutation(len(rewards))
         # The last instruction of the order, whichever it is, is never drawn.
         size = min(round(SHARE * count.sum()), count.sum() - count.max())
         sample = order[: np.searchsorted(np.cumsum(count[order]), size) + 1]
         train, rest = np.sort(sample), np.setdiff1d(order, sample)
         pool, held_out = split_pools(data, (train, rest))
-        rows = _first_rows(records.rows, sample, size)
+        rows = _first_rows(records.index, sample, size)
         pool = pool.regroup(rows._replace(prompts=np.searchsorted(train, rows.prompts)))
         truth = Truth(mask_rewards(rows.take(rewards), pool), mask_rewards(rewards[rest], held_out))
         return World(
             pool=pool,
             held_out=held_out,
             truth=truth,
-            oracle=RecordedPanel(records.over(rows), self.in_turn).oracle(self.aggregate),
+            oracle=RecordedPanel(records.regroup(rows), self.in_turn).oracle(self.aggregate),
             trainer=self.policy_trainer,
             beta=self.beta,
         )

@@ -229,7 +229,9 @@ def test_trl_trains_as_a_fleet(
     start = load_decoder(saved(tmp_path, "gpt2"), device="cuda", dtype=dtype)
     recipe, run = replace(RECIPE, lora_rank=lora_rank), run_on(words(), n=16)
     ours = train_fleet(start, [run], recipe)[0]
-    theirs = TRLTrainer(start, recipe, 1.0).trained(run.pool, run.beta, run.pairs, run.labels)
+    theirs = TRLTrainer(start, recipe, 1.0).fit_with_losses(
+        run.pool, run.beta, run.pairs, run.labels
+    )
     assert len(theirs.losses) == 8  # also where torch sees several GPUs
     np.testing.assert_allclose(theirs.losses, ours.losses, atol=tolerance)
     for trained in (ours, theirs):

@@ -241,8 +241,8 @@ def _view(
 ) -> View:
     """Build the view of a design that has these labels and may buy ``budget`` more."""
     n_past = len(past.pairs)
-    marks = (n_past, n_past + budget) if n_past else (budget,)
-    ledger = Ledger(marks)
+    budgets = (n_past, n_past + budget) if n_past else (budget,)
+    ledger = Ledger(budgets)
     return View(
         pool=pool,
         beta=beta,

@@ -1,4 +1,4 @@
-"""What is to be played: cells, and the runs that are made of them."""
+"""Plans of runs: cells, each of which is one episode, and the runs that consist of them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,23 @@ from pairbench.worlds.registry import environment_from, environment_spec
 
 # Why: docs/decisions/004-design-identity-is-its-syntax-tree.md
 PROTOCOL = 4
-"""Version of what a cell means. A change of scores, labels, the fit, the tools that designs share
-(``pairbench.design``, ``pairbench.information``), or of what tells cells apart makes a new one.
+"""Version of the meaning of a cell. Raise it with any change of scores, labels, fitted policies,
+the tools that designs share (``pairbench.design``, ``pairbench.information``), or the identity of
+cells, so that cells of different meanings are never mixed.
 
-From 4 on the ``source`` of a design, or of an environment given by path, is the digest of its
-file's syntax tree; up to 3 it was that of the file's bytes."""
+From protocol 4 on, the ``source`` of a design, or of an environment given by path, is the digest of
+its file's syntax tree; up to protocol 3 it was the digest of the file's bytes."""
 
 UNSTATED = 3
-"""The protocol of runs, bundles and entries that state none."""
+"""The protocol of runs, bundles and entries whose files do not state one, as in version 0.1.0."""
 
 LAST_VERSIONS = {3: "0.1.0"}
-"""The last version of pairbench of each earlier protocol under which entries were published."""
+"""The last version of pairbench for each earlier protocol under which entries were published."""
 
 # Why: docs/decisions/022-the-reference-runs-past-the-last-budget.md
 REFERENCE_REACH = (2, 4, 8)
-"""How far beyond the last budget the reference is run, so that label savings can be read off."""
+"""Multiples of the last budget at which the reference design is scored as well. Label savings are
+read off this longer learning curve."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class Cell:
     """One episode: an environment, a design, a seed, and a schedule.
 
     Attributes:
-        environment: its spec.
-        design: its spec.
-        seed: of the world.
-        budgets: the schedule.
-        horizon: the number of labels that the design plans for, the last budget if None. A
-            reference is played on beyond it, without knowing.
+        environment: spec of the environment.
+        design: spec of the design.
+        seed: seed of the world.
+        budgets: the schedule: cumulative budgets, labels or units of money.
+        horizon: the budget that the design plans for, the last one if None. The reference design
+            plays beyond its horizon and is not told so.
     """
 
     environment: Spec
@@ -54,7 +56,7 @@ class Cell:
     horizon: int | None = None
 
     def identity(self) -> dict[str, Any]:
-        """All that its result depends on, as JSON."""
+        """Return all that the cell's result depends on, as JSON."""
         return {
             "protocol": PROTOCOL,
             "environment": self.environment.identity(),
@@ -66,19 +68,19 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON (RFC 8785) of the identity."""
+        """SHA-256 of the canonical JSON (RFC 8785) of the cell's identity."""
         return hashlib.sha256(rfc8785.dumps(self.identity())).hexdigest()
 
 
 @dataclass(frozen=True)
 class RunEnvironment:
-    """An environment of a run.
+    """An environment of a run, with what differs from the run's settings.
 
     Attributes:
-        environment: its spec, such as ``"pairbench/LogLinear-v1(dim=32)"``.
-        seeds: which worlds to play; the run's own if None.
-        budgets: the schedule; the run's own if None.
-        optional: leave it out, with a note, where its data is missing.
+        environment: text of the spec, such as ``"pairbench/LogLinear-v1(dim=32)"``.
+        seeds: seeds of the worlds; those of the run if None.
+        budgets: the schedule; that of the run if None.
+        optional: whether to leave the environment out, with a note, where its data is missing.
     """
 
     environment: str
@@ -88,13 +90,13 @@ class RunEnvironment:
 
 
 @dataclass(frozen=True)
-class Worlds:
-    """An environment of a run with all that is not left to its defaults.
+class ScheduledEnvironment:
+    """An environment with its resolved schedule and seeds.
 
     Attributes:
-        environment: its spec.
-        budgets: the schedule.
-        seeds: which worlds are played.
+        environment: spec of the environment.
+        budgets: the schedule: cumulative budgets, labels or units of money.
+        seeds: seeds of the worlds.
     """
 
     environment: Spec
@@ -102,24 +104,31 @@ class Worlds:
     seeds: tuple[int, ...]
 
     def cell(self, design: Spec, seed: int, *, reference: bool = False) -> Cell:
-        """A design's cell; as the reference, it is played beyond the schedule."""
-        further = tuple(self.budgets[-1] * factor for factor in REFERENCE_REACH * reference)
-        return Cell(self.environment, design, seed, self.budgets + further, self.budgets[-1])
+        """Build the cell of a design and a seed.
+
+        Args:
+            design: spec of the design.
+            seed: seed of the world.
+            reference: whether the design is the run's reference, which plays beyond the schedule.
+        """
+        last = self.budgets[-1]
+        further = tuple(last * factor for factor in REFERENCE_REACH) if reference else ()
+        return Cell(self.environment, design, seed, self.budgets + further, horizon=last)
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run: all designs on all seeds of all environments.
+    """Specification of a run: all designs on all seeds of all environments.
 
     Attributes:
-        name: of the board, or ``"custom"``.
-        environments: specs or entries.
-        designs: specs.
-        seeds: which worlds to play.
-        budgets: the schedule; each environment's own if None.
-        reference: the design that label savings are measured against. It is always run, and also at
-            2, 4 and 8 times the last budget.
-        changes: parameters of all environments, in place of their own.
+        name: name of the board, or ``"custom"``.
+        environments: texts of specs, or environments with settings of their own.
+        designs: texts of specs.
+        seeds: seeds of the worlds.
+        reference: the design against which label savings are measured. It is always run, and also
+            at 2, 4 and 8 times the last budget.
+        budgets: the schedule; the default of each environment if None.
+        changes: parameters that replace those of every environment.
     """
 
     name: str
@@ -130,66 +139,76 @@ class RunSpec:
     budgets: Sequence[int] | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
-    def resolve_environments(self) -> tuple[list["Worlds"], list[str]]:
-        """What is played by every design, and notes on what was left out.
+    def resolve_environments(self) -> tuple[list[ScheduledEnvironment], list[str]]:
+        """Resolve the schedule and the seeds of each environment.
+
+        Returns:
+            The environments, and a note on each that is left out because its data is missing.
 
         Raises:
-            InvalidParameter: If a seed or a budget cannot be, or nothing is to be run.
-            UnknownName: If an environment is not known.
+            InvalidParameter: If a seed or a budget is invalid, or no environment remains.
+            UnknownName: If an environment is not registered.
             MissingData: If an environment that is not optional lacks its data.
         """
-        found: list[Worlds] = []
+        environments: list[ScheduledEnvironment] = []
         notes: list[str] = []
         for item in self.environments:
             entry = RunEnvironment(item) if isinstance(item, str) else item
             try:
-                environment = environment_spec(entry.environment, **self.changes)
+                environments.append(self._resolve(entry))
             except MissingData as error:
                 if not entry.optional:
                     raise
                 notes.append(f"{entry.environment} is left out: {error}")
-                continue
-            given = self.budgets if entry.budgets is None else entry.budgets
-            usual = environment_from(environment).budgets
-            marks = check_budgets(usual if given is None else given)
-            seeds = check_seeds(self.seeds if entry.seeds is None else entry.seeds)
-            found.append(Worlds(environment, marks, seeds))
-        if not found:
+        if not environments:
             raise InvalidParameter("there is nothing to run. " + " ".join(notes))
-        return found, notes
+        return environments, notes
+
+    def _resolve(self, entry: RunEnvironment) -> ScheduledEnvironment:
+        """Resolve one environment: its settings come first, then the run's, then its defaults."""
+        spec = environment_spec(entry.environment, **self.changes)
+        budgets = self.budgets if entry.budgets is None else entry.budgets
+        if budgets is None:
+            budgets = environment_from(spec).budgets
+        seeds = self.seeds if entry.seeds is None else entry.seeds
+        return ScheduledEnvironment(spec, check_budgets(budgets), check_seeds(seeds))
 
     def cells(self) -> tuple[list[Cell], list[str]]:
-        """The cells, those of one world together, and notes on what was left out.
+        """Build the cells of the run, without repeats.
+
+        Returns:
+            The cells, those of one world adjacent, and a note on each environment that is left out
+            because its data is missing.
 
         Raises:
-            InvalidParameter: If a seed or a budget cannot be, or nothing is to be run.
-            UnknownName: If an environment or a design is not known.
+            InvalidParameter: If a seed or a budget is invalid, or no environment remains.
+            UnknownName: If an environment or a design is not registered.
             MissingData: If an environment that is not optional lacks its data.
         """
         reference = design_spec(self.reference)
         designs = [reference, *map(design_spec, self.designs)]
-        worlds, notes = self.resolve_environments()
+        environments, notes = self.resolve_environments()
         cells = [
-            group.cell(design, seed, reference=design == reference)
-            for group in worlds
-            for seed in group.seeds
+            environment.cell(design, seed, reference=design == reference)
+            for environment in environments
+            for seed in environment.seeds
             for design in designs
         ]
-        # What is asked for twice, or is the reference itself, is played once.
+        # A design that is listed twice, or is the reference as well, is played once.
         return list({cell.key: cell for cell in cells}.values()), notes
 
 
 def stated_protocol(content: object) -> int | None:
-    """Read the protocol that a run's header or a bundle's manifest states, None if there is none.
+    """Read the protocol of a run's header or a bundle's manifest; None if it is no valid one.
 
-    Those of version 0.1.0 state none and are of protocol 3.
+    Headers and manifests of version 0.1.0 do not state their protocol, which is 3.
     """
     stated = content.get("protocol", UNSTATED) if isinstance(content, Mapping) else None
     return stated if type(stated) is int else None
 
 
 def version_for(protocol: int) -> str:
-    """Name the version of pairbench that knows a protocol, and the command that installs it."""
+    """Name the version of pairbench that reads a protocol, and the command that installs it."""
     if protocol > PROTOCOL:
         return "a newer pairbench: pip install --upgrade pairbench"
     version = LAST_VERSIONS.get(protocol)
@@ -199,7 +218,7 @@ def version_for(protocol: int) -> str:
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """The seeds without repeats.
+    """Check seeds and return them without repeats.
 
     Raises:
         InvalidParameter: If there are none, or one is not a whole number from 0 to 2³²−1.

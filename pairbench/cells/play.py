@@ -22,6 +22,7 @@ from pairbench.worlds.environment import Environment, draw_world
 from pairbench.worlds.pair_env import PairEnv
 
 Guard = Callable[[int], AbstractContextManager[Any]]
+"""Maps the index of a round, from 0, to a context in which the design is called."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class RoundSelection:
     """Pairs that a design chose in one round, and their labels.
 
     Attributes:
-        budget: the schedule's mark that this round bought up to, labels or units of money.
-        generated: the prompts that completions were generated for, ``(m,)``.
-        pairs: the pairs, ``(n, 3)``.
-        labels: their labels, ``(n,)``.
-        selection: time and memory of the design.
+        budget: cumulative budget of this round, labels or units of money.
+        generated: the prompts for which completions were generated, ``(m,)``.
+        pairs: the pairs, ``(n, 3)`` rows ``(prompt, first, second)``.
+        labels: their labels, ``(n,)``: 1 the first is better, 0 the second, ½ a tie, NaN no answer.
+        selection: wall time and peak memory of the design.
     """
 
     budget: int
@@ -52,7 +53,7 @@ class Round(RoundSelection):
         spent: money spent so far.
         policy: fingerprint of the policy trained on all labels so far.
         score: score of that policy.
-        training: time and memory of the trainer.
+        training: wall time and peak memory of the trainer.
     """
 
     tokens_read: int
@@ -64,7 +65,12 @@ class Round(RoundSelection):
 
 @dataclass(frozen=True)
 class Episode:
-    """Episode: its rounds, and the score before the first label."""
+    """An episode: a design's play of one environment.
+
+    Attributes:
+        start: the score before the first label.
+        rounds: the rounds of the schedule.
+    """
 
     start: Score
     rounds: tuple[Round, ...]
@@ -89,7 +95,7 @@ class Episode:
         }
 
     def usage(self) -> list[dict[str, Any]]:
-        """Return the time and memory of each round, as JSON."""
+        """Return the wall time and peak memory of each round, as JSON."""
         return [
             {"selection": asdict(r.selection), "training": asdict(r.training)} for r in self.rounds
         ]
@@ -107,38 +113,40 @@ def play(
 ) -> Episode:
     """Let a design play one episode of an environment.
 
-    Linear algebra runs on one thread, so that the result does not depend on the machine's cores.
+    Linear algebra runs on one thread, so that the result does not depend on the number of cores.
 
     Args:
         environment: id, spec or object, see :func:`pairbench.make_env`.
         design: name, file, spec, function or object, see :func:`pairbench.make_design`.
-        seed: of the world, its labels, and the design's random numbers.
-        budgets: cumulative budgets; the environment's own if not given.
-        horizon: the budget that the design plans for; the last one if not given.
-        name: what to call the design in messages.
-        guard: a context manager that each call of the design runs under, given the round.
+        seed: seed of the world, of its labels, and of the design's random numbers.
+        budgets: cumulative budgets, labels or units of money; by default those of the environment.
+        horizon: the budget that the design plans for; by default the last one.
+        name: name of the design in messages; by default its text, or the name of its function or
+            class.
+        guard: maps the index of a round, from 0, to a context in which the design is called.
 
     Raises:
-        InvalidPairs: If the design returns anything but proper pairs within the budget, or wants
-            completions generated that cannot be.
+        InvalidPairs: If the design returns anything but proper pairs within the budget, or requests
+            completions that cannot be generated.
     """
     env, agent = PairEnv(environment, budgets, horizon), make_design(design)
     if name is None:
-        plain = getattr(design, "__name__", type(agent).__name__)
-        name = design if isinstance(design, str) else plain
+        object_name = getattr(design, "__name__", type(agent).__name__)
+        name = design if isinstance(design, str) else object_name
     with threadpool_limits(limits=1):
-        # Before the rounds: one-off computations of a world must not count as the design's time.
-        start = draw_world(env.environment, seed).start
+        # Scored before the rounds, so that what a world computes only once does not count as the
+        # design's time.
+        start = draw_world(env.environment, seed).initial_score
         rounds = [
             Round(
-                **vars(choice),
+                **vars(selection),
                 tokens_read=env.ledger.tokens_read,
                 spent=env.ledger.spent,
                 policy=env.policy.fingerprint(),
                 score=env.score(),
                 training=env.training,
             )
-            for choice in play_rounds(env, agent, seed, name, guard)
+            for selection in play_rounds(env, agent, seed, name, guard)
         ]
     return Episode(start, tuple(rounds))
 
@@ -146,27 +154,31 @@ def play(
 def play_rounds(
     env: PairEnv, agent: Design, seed: int, name: str, guard: Guard = lambda _: nullcontext()
 ) -> Iterator[RoundSelection]:
-    """Play an episode round by round; a policy is trained only when it is read.
+    """Play an episode round by round; a policy is trained only when ``env.policy`` is read.
 
     Args:
         env: the environment, which is reset.
         agent: the design.
-        seed: as for :func:`play`.
-        name: what to call the design in messages.
-        guard: as for :func:`play`.
+        seed: seed of the world, of its labels, and of the design's random numbers.
+        name: name of the design in messages.
+        guard: maps the index of a round, from 0, to a context in which the design is called.
+
+    Yields:
+        The pairs and labels of each round.
 
     Raises:
-        InvalidPairs: As :func:`play` does.
+        InvalidPairs: If the design returns anything but proper pairs within the budget, or requests
+            completions that cannot be generated.
     """
     env.reset(seed=seed)
     while env.ledger.rounds_left:
-        round_, asked = env.ledger.round, len(env.pairs)
+        round_, n_earlier = env.ledger.round, len(env.pairs)
         with guard(round_), measure_usage() as selection:
             generated = _generate(agent, name, env)
             pairs = _select(agent, name, env)
         env.buy(env.action(pairs))
         yield RoundSelection(
-            env.marks[round_], generated, env.pairs[asked:], env.labels[asked:], selection
+            env.budgets[round_], generated, env.pairs[n_earlier:], env.labels[n_earlier:], selection
         )
 
 
@@ -176,7 +188,8 @@ class ReplayDesign(Design):
 
     Attributes:
         rounds: the pairs of each round, ``(n, 3)``.
-        generated: the prompts that it generated completions for, round by round; none if empty.
+        generated: the prompts for which it generated completions, ``(m,)``, by round; empty if it
+            generated none in any round.
     """
 
     rounds: tuple[Pairs, ...]
@@ -198,14 +211,14 @@ def replay(
     budgets: Sequence[int],
     generated: Sequence[NDArray[np.int64]] = (),
 ) -> Episode:
-    """Play an episode again from its pairs alone: same labels, same policies, same scores.
+    """Replay an episode from its pairs alone, with equal labels, policies and scores.
 
     Args:
-        environment: id, spec or object.
+        environment: id, spec or object, see :func:`pairbench.make_env`.
         rounds: the pairs of each round, ``(n, 3)``.
-        seed: the episode's.
-        budgets: the episode's schedule.
-        generated: the prompts of each round that completions were generated for, ``(m,)``.
+        seed: seed of the episode.
+        budgets: schedule of the episode.
+        generated: the prompts for which each round generated completions, ``(m,)``; may be empty.
     """
     return play(environment, ReplayDesign(tuple(rounds), tuple(generated)), seed, budgets)
 
@@ -215,12 +228,12 @@ def call_select(agent: Design, view: View, n: int, caller: str) -> object:
 
     Args:
         agent: the design.
-        view: the view that it sees.
-        n: number of labels that it may buy.
-        caller: its name, for the message.
+        view: the design's view of the episode.
+        n: the number of labels that the design may buy.
+        caller: name of the design in the message.
 
     Raises:
-        ReadOnlyView: If it tries to write into the view's arrays.
+        ReadOnlyView: If the design tries to write into the view's arrays.
     """
     with _read_only(caller):
         return agent.select(view, n)
@@ -241,7 +254,7 @@ def _read_only(caller: str) -> Iterator[None]:
 
 
 def _generate(agent: Design, name: str, env: PairEnv) -> NDArray[np.int64]:
-    """Generate the completions that the design wants; return their prompts, ``(m,)``."""
+    """Generate the completions that the design requests; return their prompts, ``(m,)``."""
     if env.hidden is None:
         return np.empty(0, dtype=np.int64)
     caller = f"design {name!r}"
@@ -254,17 +267,19 @@ def _generate(agent: Design, name: str, env: PairEnv) -> NDArray[np.int64]:
 
 
 def _select(agent: Design, name: str, env: PairEnv) -> Pairs:
-    """Let the design select pairs, check them, and drop at random those that it cannot afford."""
-    left, caller = env.ledger.labels_left, f"design {name!r}"
-    if not left:  # all money went into completions
+    """Let the design select pairs, check them, and drop random ones until the budget buys them."""
+    labels_left, caller = env.ledger.labels_left, f"design {name!r}"
+    if not labels_left:  # all money was spent on completions
         return np.empty((0, 3), dtype=np.int64)
-    chosen = call_select(agent, env.view(agent.control), left, caller)
+    chosen = call_select(agent, env.view(agent.control), labels_left, caller)
     pool, ledger = env.current_pool, env.ledger
-    most = left if ledger.unit == "labels" else max(left, max_labels(ledger, pool))
-    # Check against the environment's pool and budget: the view's could have been tampered with.
-    pairs = check_pairs(chosen, pool, most, caller)
+    limit = labels_left
+    if ledger.unit == "money":  # cheap pairs may be more than labels_left, which is an estimate
+        limit = max(labels_left, max_labels(ledger, pool))
+    # Checked against the environment's pool and budget, because a design could alter its view's.
+    pairs = check_pairs(chosen, pool, limit, caller)
     if ledger.affordable(pairs, pool) == len(pairs):
         return pairs
-    # Drop at random rather than the last ones: a design may sort its pairs by prompt.
+    # Random pairs are dropped rather than the last ones, because designs may sort by prompt.
     order = env.stream("thinning").permutation(len(pairs))
     return pairs[np.sort(order[: ledger.affordable(pairs[order], pool)])]

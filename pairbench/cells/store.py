@@ -22,10 +22,10 @@ class Failure:
 
     Attributes:
         key: the key of the cell.
-        environment: the label of the environment.
-        design: the label of the design.
-        seed: of the world.
-        error: type and message.
+        environment: label of the environment.
+        design: label of the design.
+        seed: seed of the world.
+        error: type and message of the error.
     """
 
     key: str
@@ -64,7 +64,8 @@ class Store:
         """Read the record of a key; return None if there is none.
 
         Raises:
-            InvalidCell: If the file is cut off, was edited, or holds another cell.
+            InvalidCell: If the file is cut off, was edited, is of another protocol, or holds
+                another cell than its name says.
         """
         path = self.path(key)
         try:
@@ -81,7 +82,11 @@ class Store:
         return {path.stem for path in self.folder.glob("*.json")}
 
     def records(self, keys: Iterable[str] | None = None) -> Iterator[tuple[str, CellRecord]]:
-        """Iterate over valid records and their keys: of the given keys, or all, sorted by key."""
+        """Iterate over valid records and their keys.
+
+        Args:
+            keys: the keys to read, in this order; by default all keys, sorted.
+        """
         for key in sorted(self.keys()) if keys is None else keys:
             try:
                 if (record := self.read(key)) is not None:
@@ -90,7 +95,7 @@ class Store:
                 continue
 
     def set_aside_invalid(self, keys: Iterable[str]) -> list[str]:
-        """Rename invalid cell files to ``….invalid``, and return the reasons."""
+        """Rename the invalid files among some keys to ``….json.invalid``; return the reasons."""
         reasons = []
         for key in sorted(set(keys) & self.keys()):
             try:
@@ -101,38 +106,49 @@ class Store:
         return reasons
 
     def sweep(self) -> None:
-        """Remove temporary files and diaries of killed writers."""
-        for pattern in (".*.tmp", ".*.diary"):
+        """Remove temporary files and watchdog logs that killed processes left behind."""
+        for pattern in (".*.tmp", ".*.log"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
 
 def find_cell(cell: str, runs: Path) -> tuple[Path, CellRecord]:
-    """Find a cell by its file, or by the first characters of its key in any run below a folder.
+    """Find a cell by its file, or by the first characters of its key in the runs of a folder.
+
+    Args:
+        cell: path of the cell's file, or the first characters of its key.
+        runs: the folder of the run folders.
+
+    Returns:
+        The cell's file and its record.
 
     Raises:
         RunError: If there is no such cell, or more than one.
-        InvalidCell: If its file is cut off or was edited.
+        InvalidCell: If its file is cut off, was edited, or is of another protocol.
     """
     if Path(cell).is_file():
         paths = [Path(cell)]
     else:
-        safe = re.fullmatch("[0-9a-f]+", cell)
-        paths = sorted(runs.glob(f"*/cells/{cell}*.json")) if safe else []
+        is_hexadecimal = re.fullmatch("[0-9a-f]+", cell)  # and thus no glob pattern
+        paths = sorted(runs.glob(f"*/cells/{cell}*.json")) if is_hexadecimal else []
     if len({path.name for path in paths}) != 1:
-        what = f"{len(paths)} cells begin" if paths else "there is no file, and no cell begins"
+        problem = f"{len(paths)} cells begin" if paths else "there is no file, and no cell begins"
         raise RunError(
-            f"{what} with {cell!r} in {runs}. Give a cell's file, or more of its key; "
+            f"{problem} with {cell!r} in {runs}. Give a cell's file, or more of its key; "
             "--runs says where to look."
         )
     return paths[0], read_record(paths[0].read_bytes(), paths[0].name)
 
 
 def read_record(data: bytes, name: str) -> CellRecord:
-    """Read the record in the bytes of a cell file.
+    """Read the record in the content of a cell file.
+
+    Args:
+        data: the content.
+        name: name of the file, for messages.
 
     Raises:
-        InvalidCell: If they are cut off, edited, or of another protocol.
+        InvalidCell: If the content is cut off, was edited, or is of another protocol.
     """
     try:
         record: CellRecord = unseal(data)

@@ -1,101 +1,109 @@
-"""Tables of runs: their cells, their rounds, and every question that was asked.
+"""Tables of runs: one of their cells, one of the rounds, and one of the labelled pairs.
 
-Reading a cell's file takes half a millisecond or more, so that a board of 18,000 would be waited
-for at every question. What was read is kept as Parquet in the user's cache folder for as long as
-the run's files are the same by name, size and time.
+Reading a cell's file takes half a millisecond or more, which for a board of 18,000 cells is too
+long for every query. The tables are therefore cached as Parquet files in the user's cache folder,
+until the name, size or modification time of a file of the run changes.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pairbench._util.arrow import Column, Columns, concat_parts, from_rows, import_pyarrow, schema
+from pairbench._util.arrow import (
+    Column,
+    Columns,
+    Table,
+    concat_parts,
+    from_rows,
+    import_pyarrow,
+    schema,
+)
 from pairbench._util.cache import cache_folder
 from pairbench._util.files import write_atomic
 from pairbench.cells.plan import PROTOCOL
 from pairbench.cells.store import CellRecord, Store, failure_from_record
-from pairbench.errors import InvalidCell, RunError
+from pairbench.errors import RunError
 from pairbench.view.budget import budget_unit
 
 _IDENTITY: Columns = {
     "run": Column("string", "name of the run's folder"),
-    "key": Column("string", "SHA-256 of the cell's identity; its file is named by it"),
-    "environment": Column("string", "id and the parameters that are not defaults"),
-    "design": Column("string", "name and the parameters that are not defaults"),
-    "seed": Column("int64", "of the world"),
+    "key": Column("string", "SHA-256 of the cell's identity, and name of its file"),
+    "environment": Column("string", "environment id, with parameters that are not defaults"),
+    "design": Column("string", "name of the design, with parameters that are not defaults"),
+    "seed": Column("int64", "seed of the world"),
 }
 CELLS: Columns = {
     **_IDENTITY,
     "status": Column("string", "ok or failed"),
-    "error": Column("string", "type and message, where it failed"),
+    "error": Column("string", "type and message of the error; null where the cell did not fail"),
     "environment_id": Column("string", "id of the environment"),
-    "environment_params": Column("string", "all its parameters, as JSON"),
+    "environment_params": Column("string", "all parameters of the environment, as JSON"),
     "design_name": Column("string", "name of the design, or its file"),
-    "design_params": Column("string", "all its parameters, as JSON"),
+    "design_params": Column("string", "all parameters of the design, as JSON"),
     "design_source": Column("string", "digest of the syntax tree of the file that defines it"),
-    "control": Column("bool", "whether the design is shown the truth"),
-    "unit": Column("string", "what budgets count: labels or money"),
+    "control": Column("bool", "whether the design is a control, which gets the truth"),
+    "unit": Column("string", "unit of budgets: labels or money"),
     "horizon": Column("int64", "the budget that the design plans for"),
     "start_gap": Column("double", "gap before the first label, reward units"),
-    "floor": Column("double", "least gap of the policy class, reward units"),
-    "protocol": Column("int64", "version of what a cell means"),
-    "version": Column("string", "of the pairbench that played it"),
-    "commit": Column("string", "of the checkout that it was played from"),
-    "dirty": Column("bool", "whether that had changes that were not committed"),
-    "machine": Column("string", "what it was played on"),
+    "floor": Column("double", "smallest gap that the policy class can reach, reward units"),
+    "protocol": Column("int64", "version of the meaning of a cell"),
+    "version": Column("string", "version of pairbench that played the cell"),
+    "commit": Column("string", "Git commit of the checkout that played the cell; null outside one"),
+    "dirty": Column("bool", "whether the checkout had uncommitted changes; null outside one"),
+    "machine": Column("string", "platform on which the cell was played"),
 }
-"""One row for each cell of a run."""
+"""Columns of the relation with one row for each cell of a run."""
 ROUNDS: Columns = {
     **_IDENTITY,
-    "round": Column("int64", "from 0"),
-    "budget": Column("int64", "labels or money that could be spent by then"),
+    "round": Column("int64", "index of the round, from 0"),
+    "budget": Column("int64", "cumulative budget of the round, labels or units of money"),
     "gap": Column("double", "suboptimality on held-out prompts, reward units"),
-    "pool_gap": Column("double", "the same on the pool's own prompts"),
-    "estimation": Column("double", "the gap without the floor, reward units"),
-    "win_rate": Column("double", "against π_ref, ties half"),
+    "pool_gap": Column("double", "suboptimality on the prompts of the pool, reward units"),
+    "estimation": Column("double", "gap less floor, reward units"),
+    "win_rate": Column("double", "win rate against π_ref on held-out prompts, ties count half"),
     "estimation_error": Column("double", "(θ̂−θ*)ᵀ C(θ*) (θ̂−θ*), reward units²; null without θ*"),
-    "design_efficiency": Column("double", "of all pairs so far, over the best ones"),
+    "design_efficiency": Column("double", "criterion of the optimal design over that of the pairs"),
     "kl": Column("double", "KL(π ‖ π_ref), nats; null where scores are exact"),
     "reward": Column("double", "mean reward of a draw from π; null where scores are exact"),
-    "bought": Column("int64", "labels so far"),
-    "generated": Column("int64", "completions that were generated so far"),
+    "bought": Column("int64", "labels bought so far"),
+    "generated": Column("int64", "completions generated so far"),
     "tokens_read": Column("int64", "tokens that annotators have read so far"),
-    "spent": Column("double", "units of money that went so far"),
-    "select_seconds": Column("double", "time of the design's own work in the round"),
-    "select_bytes": Column("int64", "most memory that it took; null where that is not known"),
-    "train_seconds": Column("double", "time of the training after it"),
-    "train_bytes": Column("int64", "most memory that it took; null where that is not known"),
+    "spent": Column("double", "units of money spent so far"),
+    "select_seconds": Column("double", "wall time of the design in the round, seconds"),
+    "select_bytes": Column("int64", "peak memory of the design, bytes; null where unknown"),
+    "train_seconds": Column("double", "wall time of the training after the round, seconds"),
+    "train_bytes": Column("int64", "peak memory of that training, bytes; null where unknown"),
 }
-"""One row for each round of each cell that could be played."""
+"""Columns of the relation with one row for each round of each successful cell."""
 LABELS: Columns = {
     **_IDENTITY,
-    "round": Column("int64", "from 0"),
-    "prompt": Column("int64", "number of the prompt in the pool"),
-    "first": Column("int64", "number of the first completion"),
-    "second": Column("int64", "number of the second completion"),
-    "label": Column("double", "1 where the first was preferred, ½ for a tie; null where skipped"),
+    "round": Column("int64", "index of the round, from 0"),
+    "prompt": Column("int64", "index of the prompt in the pool"),
+    "first": Column("int64", "index of the first completion"),
+    "second": Column("int64", "index of the second completion"),
+    "label": Column("double", "1 first is better, 0 second, ½ tie; null without an answer"),
 }
-"""One row for each question that was asked."""
+"""Columns of the relation with one row for each label that was bought."""
 
 RELATIONS: Mapping[str, Columns] = {"cells": CELLS, "rounds": ROUNDS, "labels": LABELS}
-_BATCH = 256  # cells that are turned into rows at once
+"""Columns of each relation, by its name."""
+_BATCH = 256  # cells whose records are in memory at once
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """A run as tables.
+    """The tables of a run.
 
     Attributes:
-        run: its folder.
+        run: the run's folder.
         files: the Parquet file of each of :data:`RELATIONS`.
-        invalid: number of the run's files that are no valid cells.
+        invalid: number of the run's cell files that are invalid, and are in no table.
     """
 
     run: Path
@@ -104,108 +112,135 @@ class RunTables:
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """The runs in a folder, or the folder itself where it is one.
+    """List the run folders in a folder, or the folder itself if it is a run folder.
 
     Raises:
         RunError: If there is none.
     """
     if (runs / "cells").is_dir():
         return [runs]
-    found = sorted(path.parent for path in runs.glob("*/cells") if path.is_dir())
-    if not found:
-        what = "holds no runs" if runs.is_dir() else "is no folder"
+    folders = sorted(path.parent for path in runs.glob("*/cells") if path.is_dir())
+    if not folders:
+        problem = "holds no runs" if runs.is_dir() else "is no folder"
         raise RunError(
-            f"{runs} {what}. `pairbench run` makes one in runs/; --runs says where to look."
+            f"{runs} {problem}. `pairbench run` makes one in runs/; --runs says where to look."
         )
-    return found
+    return folders
 
 
 def run_tables(
     run: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> RunTables:
-    """The tables of a run, made now or kept from before.
+    """Return the tables of a run, from the cache if they are up to date.
 
     Args:
-        run: its folder.
-        on_progress: told, while many cells are read, of those read and those that there are.
+        run: the run's folder.
+        on_progress: called with the numbers of cells read and of all cells, if there are many.
 
     Raises:
         InvalidParameter: If pyarrow is not installed.
-        RunError: If they cannot be kept.
+        RunError: If the tables cannot be written into the cache folder.
     """
-    names, stamp = _stamp(run / "cells")
+    keys, version = _keys_and_version(run / "cells")
     folder = cache_folder("cells") / hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:16]
-    files = {name: folder / f"{name}-{stamp}.parquet" for name in RELATIONS}
+    files = {relation: folder / f"{relation}-{version}.parquet" for relation in RELATIONS}
     if not all(file.is_file() for file in files.values()):
-        _keep(run, names, files, on_progress)
+        tables = _read_tables(run, keys, on_progress)
+        try:
+            _write_cache(files, tables)
+        except OSError as error:
+            raise RunError(
+                f"cannot cache the tables of {run} in {folder}: {error.strerror}. "
+                "Set PAIRBENCH_CACHE to another folder."
+            ) from error
     import_pyarrow()
     import pyarrow.parquet as pq
 
-    return RunTables(run, files, len(names) - int(pq.read_metadata(files["cells"]).num_rows))
+    return RunTables(run, files, len(keys) - int(pq.read_metadata(files["cells"]).num_rows))
 
 
-def _stamp(cells: Path) -> tuple[list[str], str]:
-    """The keys of a run's files, in order, and what changes whenever one of them does."""
-    with os.scandir(cells) as found:
-        seen = sorted(
+def _keys_and_version(cells: Path) -> tuple[list[str], str]:
+    """Return the keys of a run's cell files, sorted, and a digest that changes with any file."""
+    with os.scandir(cells) as entries:
+        files = sorted(
             (entry.name.removesuffix(".json"), entry.stat().st_size, entry.stat().st_mtime_ns)
-            for entry in found
+            for entry in entries
             if entry.name.endswith(".json") and not entry.name.startswith(".")
         )
-    # What a table holds depends on this file, too.
+    # The tables also depend on the code of this module.
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    text = json.dumps([source, PROTOCOL, seen])
-    return [name for name, _, _ in seen], hashlib.sha256(text.encode()).hexdigest()[:16]
+    text = json.dumps([source, PROTOCOL, files])
+    return [key for key, _, _ in files], hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _keep(
-    run: Path,
-    keys: Iterable[str],
-    files: Mapping[str, Path],
-    on_progress: Callable[[int, int], None],
-) -> None:
-    """Read a run's cells and write its tables, in place of older ones."""
+def _read_tables(
+    run: Path, keys: Sequence[str], on_progress: Callable[[int, int], None]
+) -> dict[str, bytes]:
+    """Read a run's cells and build its tables.
+
+    Args:
+        run: the run's folder.
+        keys: keys of the cell files.
+        on_progress: called after each batch with the numbers of cells read and of all cells, unless
+            one batch holds them all.
+
+    Returns:
+        The content of the Parquet file of each relation.
+    """
     pa = import_pyarrow()
     import pyarrow.parquet as pq
 
-    keys, store, name = list(keys), Store(run / "cells"), run.resolve().name
-    outputs = {relation: pa.BufferOutputStream() for relation in files}
+    store, name = Store(run / "cells"), run.resolve().name
+    buffers = {relation: pa.BufferOutputStream() for relation in RELATIONS}
     writers = {
-        relation: pq.ParquetWriter(output, schema(RELATIONS[relation]), compression="zstd")
-        for relation, output in outputs.items()
+        relation: pq.ParquetWriter(buffer, schema(RELATIONS[relation]), compression="zstd")
+        for relation, buffer in buffers.items()
     }
     for start in range(0, len(keys), _BATCH):
-        some = keys[start : start + _BATCH]
-        cells: list[dict[str, Any]] = []
-        rounds: list[dict[str, Any]] = []
-        labels: list[dict[str, Any]] = []
-        for key in some:
-            with suppress(InvalidCell):
-                if (record := store.read(key)) is not None:
-                    identity = _identity(name, key, record)
-                    cells.append(_cell(identity, key, record))
-                    if record["status"] == "ok":
-                        rounds += _rounds(identity, record)
-                        labels.append(_labels(identity, record))
-        writers["cells"].write_table(from_rows(CELLS, cells))
-        writers["rounds"].write_table(from_rows(ROUNDS, rounds))
-        writers["labels"].write_table(concat_parts(LABELS, labels))
-        if len(keys) > _BATCH:  # fewer are read in no time
-            on_progress(start + len(some), len(keys))
-    try:
-        for relation, file in files.items():
-            writers[relation].close()
-            write_atomic(file, outputs[relation].getvalue().to_pybytes())
-        for file in set(files["cells"].parent.glob("*.parquet")) - set(files.values()):
-            file.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"cannot keep what was read of {run} in {files['cells'].parent}: {error.strerror}. "
-            "PAIRBENCH_CACHE names another folder."
-        ) from error
+        batch = keys[start : start + _BATCH]
+        for relation, table in _batch_tables(name, store, batch).items():
+            writers[relation].write_table(table)
+        if len(keys) > _BATCH:
+            on_progress(start + len(batch), len(keys))
+    for writer in writers.values():
+        writer.close()
+    return {relation: buffer.getvalue().to_pybytes() for relation, buffer in buffers.items()}
+
+
+def _batch_tables(run: str, store: Store, keys: Iterable[str]) -> dict[str, Table]:
+    """Build the rows of each relation for some cells; invalid cells are left out.
+
+    Args:
+        run: name of the run.
+        store: the run's cells.
+        keys: keys of the cells.
+    """
+    cells: list[dict[str, Any]] = []
+    rounds: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    for key, record in store.records(keys):
+        identity = _identity(run, key, record)
+        cells.append(_cell(identity, key, record))
+        if record["status"] == "ok":
+            rounds += _rounds(identity, record)
+            labels.append(_labels(identity, record))
+    return {
+        "cells": from_rows(CELLS, cells),
+        "rounds": from_rows(ROUNDS, rounds),
+        "labels": concat_parts(LABELS, labels),
+    }
+
+
+def _write_cache(files: Mapping[str, Path], tables: Mapping[str, bytes]) -> None:
+    """Write a run's tables into the cache and remove the outdated ones beside them."""
+    for relation, file in files.items():
+        write_atomic(file, tables[relation])
+    for file in set(files["cells"].parent.glob("*.parquet")) - set(files.values()):
+        file.unlink(missing_ok=True)
 
 
 def _identity(run: str, key: str, record: CellRecord) -> dict[str, Any]:
+    """Return the columns that all relations share."""
     labels = record["labels"]
     return {
         "run": run,
@@ -217,8 +252,10 @@ def _identity(run: str, key: str, record: CellRecord) -> dict[str, Any]:
 
 
 def _cell(identity: Mapping[str, Any], key: str, record: CellRecord) -> dict[str, Any]:
-    cell, made = record["cell"], record["made"]
+    """Return the row of a cell."""
+    cell, provenance = record["cell"], record["made"]
     environment, design = cell["environment"], cell["design"]
+    git = provenance["git"] or {}
     start = record["results"]["start"] if record["status"] == "ok" else {}
     return {
         **identity,
@@ -235,16 +272,17 @@ def _cell(identity: Mapping[str, Any], key: str, record: CellRecord) -> dict[str
         "start_gap": start.get("gap"),
         "floor": start.get("floor"),
         "protocol": cell["protocol"],
-        "version": made["versions"]["pairbench"],
-        "commit": (made["git"] or {}).get("commit"),
-        "dirty": (made["git"] or {}).get("dirty"),
-        "machine": made["host"]["platform"],
+        "version": provenance["versions"]["pairbench"],
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
+        "machine": provenance["host"]["platform"],
     }
 
 
 def _rounds(identity: Mapping[str, Any], record: CellRecord) -> Iterable[dict[str, Any]]:
+    """Yield the row of each round of a cell."""
     bought = generated = 0
-    for number, (round_, use) in enumerate(
+    for index, (round_, usage) in enumerate(
         zip(record["results"]["rounds"], record["usage"], strict=True)
     ):
         score = round_["score"]
@@ -253,7 +291,7 @@ def _rounds(identity: Mapping[str, Any], record: CellRecord) -> Iterable[dict[st
         generated += len(round_["generated"])
         yield {
             **identity,
-            "round": number,
+            "round": index,
             **{name: score[name] for name in _SCORES},
             **{name: sampled[name]["value"] if sampled else None for name in ("kl", "reward")},
             "budget": round_["budget"],
@@ -261,10 +299,10 @@ def _rounds(identity: Mapping[str, Any], record: CellRecord) -> Iterable[dict[st
             "generated": generated,
             "tokens_read": round_["tokens_read"],
             "spent": round_["spent"],
-            "select_seconds": use["selection"]["seconds"],
-            "select_bytes": use["selection"]["peak_bytes"],
-            "train_seconds": use["training"]["seconds"],
-            "train_bytes": use["training"]["peak_bytes"],
+            "select_seconds": usage["selection"]["seconds"],
+            "select_bytes": usage["selection"]["peak_bytes"],
+            "train_seconds": usage["training"]["seconds"],
+            "train_bytes": usage["training"]["peak_bytes"],
         }
 
 
@@ -272,12 +310,12 @@ _SCORES = ("gap", "pool_gap", "estimation", "win_rate", "estimation_error", "des
 
 
 def _labels(identity: Mapping[str, Any], record: CellRecord) -> dict[str, Any]:
-    """A cell's questions, as :func:`pairbench._util.arrow.concat_parts` takes them."""
+    """Return a cell's labels by column, for :func:`pairbench._util.arrow.concat_parts`."""
     rounds = record["results"]["rounds"]
     counts = [len(round_["labels"]) for round_ in rounds]
-    pairs = np.array([index for r in rounds for index in r["pairs"]], dtype=np.int64)
+    pairs = np.array([index for round_ in rounds for index in round_["pairs"]], dtype=np.int64)
     prompt, first, second = pairs.reshape(-1, 3).T
-    values = [label for r in rounds for label in r["labels"]]
+    values = [label for round_ in rounds for label in round_["labels"]]
     return {
         **identity,
         "round": np.repeat(np.arange(len(rounds)), counts),
@@ -289,4 +327,5 @@ def _labels(identity: Mapping[str, Any], record: CellRecord) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
+    """Serialise a value as JSON with sorted keys."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -7,7 +7,7 @@ from pairbench.estimators.belief import (
     Belief,
     Estimator,
     Members,
-    centred,
+    centre_rewards,
     reward_differences,
 )
 from pairbench.estimators.dropout import Dropout
@@ -26,7 +26,7 @@ __all__ = [
     "Laplace",
     "LaplaceBelief",
     "Members",
-    "centred",
+    "centre_rewards",
     "describe_estimator",
     "estimator_names",
     "make_estimator",

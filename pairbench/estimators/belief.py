@@ -114,7 +114,7 @@ class Members(Belief):
             rewards: ``(E, N, K)`` reward units.
         """
         self.pool = pool
-        self.rewards = np.where(pool.valid, centred(pool, rewards), 0.0)
+        self.rewards = np.where(pool.valid, centre_rewards(pool, rewards), 0.0)
         self.mean = self.rewards.mean(axis=0)
         self._deviations = self.rewards - self.mean
         self.variance = (self._deviations**2).mean(axis=0)
@@ -207,7 +207,7 @@ class Estimator(ABC, Generic[B_co]):
         """
 
 
-def centred(pool: Pool, rewards: Array) -> Array:
+def centre_rewards(pool: Pool, rewards: Array) -> Array:
     """Subtract from rewards the mean over their prompt's valid completions; 0 where not valid.
 
     Args:

@@ -10,7 +10,7 @@ from scipy.linalg import solve_triangular
 from pairbench._util.checks import check_finite
 from pairbench._util.numerics import logistic_slope
 from pairbench.errors import InvalidParameter, TrainingFailed
-from pairbench.estimators.belief import Belief, Estimator, centred
+from pairbench.estimators.belief import Belief, Estimator, centre_rewards
 from pairbench.information.forecast import LabelForecast, gaussian_forecast
 from pairbench.information.laplacian import pair_forms
 from pairbench.pool import features
@@ -67,7 +67,7 @@ class LaplaceBelief(Belief):
     @cached_property
     def mean(self) -> Array:  # type: ignore[override]
         """Posterior mean μ, ``(N, K)`` reward units."""
-        mean = centred(self.pool, self.prior + self.pool.project(self.theta))
+        mean = centre_rewards(self.pool, self.prior + self.pool.project(self.theta))
         return np.where(self.pool.valid, mean, 0.0)
 
     @cached_property

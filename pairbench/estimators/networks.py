@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pairbench._util.checks import check_at_least
-from pairbench.estimators.belief import Estimator, Members, centred
+from pairbench.estimators.belief import Estimator, Members, centre_rewards
 from pairbench.pool import features
 from pairbench.view.view import View
 
@@ -149,7 +149,7 @@ class Comparisons:
         pool = self.view.pool
         phi = features.centre(pool.phi, pool.valid)
         linear = (phi**2).sum(axis=2)[pool.valid].mean() / self.view.ridge
-        draws = centred(pool, _numpy(outputs).reshape(-1, *pool.valid.shape))[:, pool.valid]
+        draws = centre_rewards(pool, _numpy(outputs).reshape(-1, *pool.valid.shape))[:, pool.valid]
         variance = np.mean(draws**2)
         # If all completions have the same features, there are no differences to scale.
         return math.sqrt(linear / variance) if variance > 0 else 1.0

@@ -185,7 +185,7 @@ class Endpoint:
     timeout: float
     retries: int
 
-    def replies(
+    def fetch_replies(
         self,
         requests: Iterable[Request],
         cache: ReplyCache,
@@ -460,7 +460,7 @@ def _resolve(
     attempts: int,
     send: Callable[[Request], Reply] | None = None,
 ) -> Reply | None:
-    """Find the reply to a request as :meth:`Endpoint.replies` does; send what is not cached.
+    """Find the reply to a request as :meth:`Endpoint.fetch_replies` does; send what is not cached.
 
     Without ``send``, return None where a request has yet to be sent.
     """

@@ -228,7 +228,7 @@ class PoolJudge:
             (x, i, j, s): (self._request(x, i, j, s), self._request(x, j, i, s))
             for x, i, j, s in comparisons
         }
-        replies = endpoint.replies(
+        replies = endpoint.fetch_replies(
             dict.fromkeys(request for orders in requests.values() for request in orders),
             open_reply_cache(),
             lambda reply: parse_verdict(reply) is not None,

@@ -71,23 +71,23 @@ class PairVotes:
     Attributes:
         pairs: ``(m, 3)``, distinct, ``first < second``, in ascending order.
         votes: the votes on each pair, ``(m, v)``, at least one.
-        places: the line of the file that each pair comes from, for messages, ``m`` of them.
+        locations: the line of the file that each pair comes from, ``m`` of them, for messages.
     """
 
     pairs: Pairs
     votes: Votes
-    places: tuple[str, ...]
+    locations: tuple[str, ...]
 
     def check(self, pool: Pool) -> None:
-        """Raise unless all pairs are proper pairs of a pool.
+        """Check that all pairs are proper pairs of a pool.
 
         Raises:
-            InvalidData: If one is not, with its place in the file.
+            InvalidData: If one is not, with its line in the file.
         """
         if (bad := np.flatnonzero(~pool.proper(self.pairs))).size:
             row = int(bad[0])
             problem = explain_improper_pair(self.pairs[row], pool)
-            raise InvalidData(f"{self.places[row]}: {problem}")
+            raise InvalidData(f"{self.locations[row]}: {problem}")
 
     def votes_on(self, pairs: Pairs) -> Votes:
         """Return the votes on pairs, ``(n, v)``, oriented as the pairs are presented.
@@ -120,8 +120,8 @@ class PairVotes:
 
     # Why: docs/decisions/010-recorded-votes-form-their-own-pool.md
     @cached_property
-    def rows(self) -> CompletionIndex:
-        """Sets of completions as prompts of a new pool, whose pairs are the recorded ones.
+    def index(self) -> CompletionIndex:
+        """Index that regroups the pool into a new one, whose pairs are the recorded ones.
 
         The recorded pairs of a prompt are the edges of a graph. Its edges are partitioned into
         cliques, and each clique is a prompt of the new pool. Its weight is its share of the old
@@ -142,20 +142,20 @@ class PairVotes:
             prompts, completions, n_pairs / np.bincount(prompts, n_pairs)[prompts]
         )
 
-    def over(self, rows: CompletionIndex) -> Self:
-        """Return the votes with the indices of a regrouped pool.
+    def regroup(self, index: CompletionIndex) -> Self:
+        """Return the votes on the pairs of a regrouped pool, with their indices in that pool.
 
         Args:
-            rows: some of :attr:`rows`, in any order.
+            index: some rows of :attr:`index`, in any order.
         """
-        n, k = rows.completions.shape
+        n, k = index.completions.shape
         i, j = np.triu_indices(k, 1)
-        low, high = rows.completions[:, i].ravel(), rows.completions[:, j].ravel()
+        low, high = index.completions[:, i].ravel(), index.completions[:, j].ravel()
         valid = high >= 0  # the empty columns of a row are its last ones
-        old = np.stack([np.repeat(rows.prompts, len(i)), low, high], axis=1)[valid]
+        old = np.stack([np.repeat(index.prompts, len(i)), low, high], axis=1)[valid]
         new = np.stack([np.repeat(np.arange(n), len(i)), np.tile(i, n), np.tile(j, n)], axis=1)
-        places = tuple(self.places[row] for row in self._row_of(old))
-        return type(self)(new[valid], self.votes_on(old), places)
+        locations = tuple(self.locations[row] for row in self._row_of(old))
+        return type(self)(new[valid], self.votes_on(old), locations)
 
 
 def read_pair_votes(path: Path, digest: str) -> PairVotes:
@@ -191,7 +191,7 @@ def _read_records(path: Path, _digest: str) -> PairVotes:
 
 
 def _add_vote(
-    votes: list[_NamedVote], name: Name | None, vote: float, line: _Line, row: Record, place: str
+    votes: list[_NamedVote], name: Name | None, vote: float, line: _Line, row: Record, location: str
 ) -> None:
     """Append a vote to those on its pair, unless the annotator has cast the same vote before.
 
@@ -201,7 +201,7 @@ def _add_vote(
         vote: the vote, for the line's order.
         line: the line that holds it.
         row: the same line as it was read.
-        place: the pair's first line, for the message.
+        location: the pair's first line, for the message.
 
     Raises:
         InvalidData: If the annotator has cast a different vote on this pair before.
@@ -213,7 +213,7 @@ def _add_vote(
         raise InvalidData(
             f"{row.location}: annotator {annotator} votes {vote:g} on completions "
             f"{line.first} and {line.second} of prompt {line.prompt}, but voted otherwise "
-            f"in {place}. Leave one of the two votes."
+            f"in {location}. Leave one of the two votes."
         )
     if not earlier:
         votes.append((name, answer))

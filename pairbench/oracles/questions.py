@@ -52,7 +52,7 @@ class Questions:
         difference: Array = values[prompt, first] - values[prompt, second]
         return difference
 
-    def chance(self, p: Array | float, seed: int, stream: tuple[int, ...] = ()) -> Array:
+    def draw_bernoulli(self, p: Array | float, seed: int, stream: tuple[int, ...] = ()) -> Array:
         """Draw 1 with probability p, else 0, ``(n,)``, by the unordered pair and its repeat.
 
         Args:
@@ -75,7 +75,7 @@ class Questions:
             seed: the world's seed.
             stream: spawn key of the random stream.
         """
-        low_wins = self.chance(p, seed, stream)
+        low_wins = self.draw_bernoulli(p, seed, stream)
         return np.where(self.ordered, low_wins, 1.0 - low_wins)
 
     def orient(self, difference: Array) -> Array:
@@ -86,7 +86,7 @@ class Questions:
 class ExpectedQuestions(Questions):
     """Questions whose expected answer is computed: draws return their probability."""
 
-    def chance(self, p: Array | float, seed: int, stream: tuple[int, ...] = ()) -> Array:
+    def draw_bernoulli(self, p: Array | float, seed: int, stream: tuple[int, ...] = ()) -> Array:
         """Return the probability itself, ``(n,)``."""
         return np.broadcast_to(np.asarray(p, dtype=np.float64), len(self.pairs))
 

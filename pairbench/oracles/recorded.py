@@ -126,7 +126,7 @@ class Recorded(Panel):
         """
         records = self.records
         records.check(pool)
-        prompts, completions, share = records.rows
+        prompts, completions, share = records.index
         return CompletionIndex(prompts, completions, share * pool.prompt_weights[prompts])
 
     def on(self, context: AnnotatorContext, perceived: PerceivedDifference) -> Step:
@@ -144,7 +144,7 @@ class Recorded(Panel):
         Raises:
             InvalidParameter: If the world's pool is not the one that :meth:`rows` returns.
         """
-        records = self.records.over(self.records.rows)
+        records = self.records.regroup(self.records.index)
         pool = context.pool
         if len(records.pairs) != pool.n_pairs or not pool.proper(records.pairs).all():
             raise InvalidParameter(

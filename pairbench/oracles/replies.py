@@ -33,7 +33,7 @@ class Mistake(Reply):
         """Return the step that reverses random answers."""
 
         def reverse_some(questions: Questions, answers: Array) -> Array:
-            return answers + context.chance(questions, self.rate) * (1 - 2 * answers)
+            return answers + context.draw_bernoulli(questions, self.rate) * (1 - 2 * answers)
 
         return reverse_some
 

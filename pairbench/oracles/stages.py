@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pairbench._util.deprecation import warn_renamed
 from pairbench.oracles.questions import Questions
 from pairbench.pool.pool import CompletionIndex, Pool
 
@@ -53,9 +54,14 @@ class AnnotatorContext:
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
         return replace(self, stream=(*self.stream, number, index))
 
+    def draw_bernoulli(self, questions: Questions, p: Array | float) -> Array:
+        """Draw 1 with probability p, else 0, ``(n,)``; see :meth:`Questions.draw_bernoulli`."""
+        return questions.draw_bernoulli(p, self.seed, self.stream)
+
     def chance(self, questions: Questions, p: Array | float) -> Array:
-        """Draw 1 with probability p, else 0, ``(n,)``; see :meth:`Questions.chance`."""
-        return questions.chance(p, self.seed, self.stream)
+        """Call :meth:`draw_bernoulli`, the new name of this method."""
+        warn_renamed("AnnotatorContext.chance", "AnnotatorContext.draw_bernoulli")
+        return self.draw_bernoulli(questions, p)
 
     def rng(self) -> np.random.Generator:
         """Return a generator for parameters that are drawn once per world."""

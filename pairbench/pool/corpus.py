@@ -282,14 +282,14 @@ class Corpus:
         prompts: the prompts, in the file's order.
         comparisons: the comparisons in the file.
         n_single_completion: number of prompts left out because they have only one completion.
-        duplicates: number of completions that repeat another of their prompt; never compared.
+        n_duplicates: number of completions that repeat another of their prompt; never compared.
     """
 
     path: Path
     prompts: tuple[Prompt, ...]
     comparisons: tuple[Comparison, ...]
     n_single_completion: int
-    duplicates: int
+    n_duplicates: int
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -317,7 +317,7 @@ class Corpus:
         return {c.digest: (x, y) for c, (x, y) in zip(self.candidates, index, strict=True)}
 
     @property
-    def empty(self) -> int:
+    def n_empty(self) -> int:
         """Number of completions without text."""
         return sum(not text.strip() for text in self.texts)
 
@@ -445,7 +445,7 @@ def read_corpus(path: Path) -> Corpus:
         comparable,
         tuple(c for c in comparisons if c.first != c.second),
         n_single_completion=len(prompts) - len(comparable),
-        duplicates=sum(len(prompt.candidates) - prompt.distinct for prompt in prompts.values()),
+        n_duplicates=sum(len(prompt.candidates) - prompt.distinct for prompt in prompts.values()),
     )
 
 

@@ -57,9 +57,11 @@ class TRLTrainer:
 
     def fit(self, pool: Pool, beta: float, pairs: Pairs, labels: Array) -> LanguageModelPolicy:
         """Train the policy on the labels; return π_ref if there are none."""
-        return self.trained(pool, beta, pairs, labels).policy
+        return self.fit_with_losses(pool, beta, pairs, labels).policy
 
-    def trained(self, pool: Pool, beta: float, pairs: Pairs, labels: Array) -> TrainingResult:
+    def fit_with_losses(
+        self, pool: Pool, beta: float, pairs: Pairs, labels: Array
+    ) -> TrainingResult:
         """Train the policy and return it with the loss of each batch.
 
         Args:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pairbench._util.checks import check_nonnegative
+from pairbench._util.deprecation import warn_renamed
 from pairbench.errors import InvalidParameter, unknown_name_error
 from pairbench.pool.pool import Pairs, Pool
 from pairbench.spec.building import build
@@ -79,21 +80,21 @@ class Ledger:
     """Purchases of an episode so far, and the budget that remains.
 
     Attributes:
-        marks: the schedule: cumulative budgets at which a policy is trained and scored.
+        budgets: the schedule: cumulative budgets at which a policy is trained and scored.
         round: number of completed rounds.
         labels: number of labels bought.
         tokens_read: number of tokens read by the annotators.
         completions: number of completions generated.
         scored: number of completions scored by a reward model.
-        horizon: the budget that designs plan for, the last mark if None; marks beyond it only
+        horizon: the budget that designs plan for, the last one if None; budgets beyond it only
             extend the learning curve of a reference design.
-        unit: unit of marks and horizon, ``"labels"`` or ``"money"``.
+        unit: unit of budgets and horizon, ``"labels"`` or ``"money"``.
         prices: the price list, units of money.
         votes: number of annotators who answer each pair.
         label_price: mean price of a label over the pool's pairs, units of money.
     """
 
-    marks: tuple[int, ...]
+    budgets: tuple[int, ...]
     round: int = 0
     labels: int = 0
     tokens_read: int = 0
@@ -106,9 +107,15 @@ class Ledger:
     label_price: float = 1.0
 
     @property
+    def marks(self) -> tuple[int, ...]:
+        """Old name of :attr:`budgets`."""
+        warn_renamed("Ledger.marks", "Ledger.budgets")
+        return self.budgets
+
+    @property
     def rounds_left(self) -> int:
         """Number of rounds still to be played, the current one included."""
-        return len(self.marks) - self.round
+        return len(self.budgets) - self.round
 
     @property
     def spent(self) -> float:
@@ -126,7 +133,7 @@ class Ledger:
         """Money left for this round; infinite where budgets count labels."""
         if self.unit == "labels":
             return np.inf if self.rounds_left else 0.0
-        return max(0.0, self.marks[self.round] - self.spent) if self.rounds_left else 0.0
+        return max(0.0, self.budgets[self.round] - self.spent) if self.rounds_left else 0.0
 
     @property
     def labels_left(self) -> int:
@@ -137,7 +144,7 @@ class Ledger:
         if not self.rounds_left:
             return 0
         if self.unit == "labels":
-            return self.marks[self.round] - self.labels
+            return self.budgets[self.round] - self.labels
         return _units_bought(self.money_left, self.label_price)
 
     @property
@@ -157,7 +164,7 @@ class Ledger:
 
     @property
     def _final_budget(self) -> int:
-        return self.marks[-1] if self.horizon is None else self.horizon
+        return self.budgets[-1] if self.horizon is None else self.horizon
 
     def cost(self, pairs: Pairs, pool: Pool) -> NDArray[np.float64]:
         """Compute the price of each pair's label, ``(n,)`` units of money."""
@@ -205,7 +212,7 @@ class Ledger:
 
 
 def open_ledger(
-    marks: tuple[int, ...],
+    budgets: tuple[int, ...],
     horizon: int | None,
     pool: Pool,
     *,
@@ -216,7 +223,7 @@ def open_ledger(
     """Build the ledger of a new episode.
 
     Args:
-        marks: the schedule.
+        budgets: the schedule.
         horizon: see :class:`Ledger`.
         pool: the pool before the first round.
         unit: ``"labels"`` or ``"money"``.
@@ -228,7 +235,7 @@ def open_ledger(
             buy one.
     """
     ledger = Ledger(
-        marks,
+        budgets,
         scored=int(pool.valid.sum()) if pool.scores is not None else 0,
         horizon=horizon,
         unit=unit,
@@ -253,8 +260,9 @@ def _check_buys_labels(ledger: Ledger, pool: Pool) -> None:
             f", of which {ledger.spent:g} pay for the scores of the pool" if ledger.spent else ""
         )
         raise InvalidParameter(
-            f"the first budget is {ledger.marks[0]:,} units of money{scoring}; that buys no label, "
-            f"which costs {ledger.label_price:.4g} on average. Give larger budgets or lower prices."
+            f"the first budget is {ledger.budgets[0]:,} units of money{scoring}; that buys no "
+            f"label, which costs {ledger.label_price:.4g} on average. Give larger budgets or lower "
+            "prices."
         )
 
 
@@ -289,7 +297,7 @@ def max_labels(ledger: Ledger, pool: Pool) -> int:
     """Compute an upper bound on the labels of an episode, from the price of the cheapest pair."""
     price = ledger.prices.label + ledger.prices.vote * ledger.votes
     price = price or min_label_price(pool, ledger.prices, ledger.votes)
-    return _units_bought(ledger.marks[-1], price)
+    return _units_bought(ledger.budgets[-1], price)
 
 
 def check_budgets(budgets: Sequence[int]) -> tuple[int, ...]:

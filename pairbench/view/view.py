@@ -77,8 +77,8 @@ class View:
     def rounds_left(self) -> int:
         """Number of rounds still to be played up to the horizon, the current one included."""
         ledger = self.ledger
-        horizon = ledger.marks[-1] if ledger.horizon is None else ledger.horizon
-        return max(1, sum(mark <= horizon for mark in ledger.marks) - self.round)
+        horizon = ledger.budgets[-1] if ledger.horizon is None else ledger.horizon
+        return max(1, sum(budget <= horizon for budget in ledger.budgets) - self.round)
 
     @property
     def answered(self) -> Pairs:

@@ -33,7 +33,7 @@ class LanguageWorld(World):
 
     # Why: docs/decisions/029-the-floor-of-a-language-world-is-trained.md
     @cached_property
-    def best(self) -> tuple[Array, float]:
+    def best_in_class(self) -> tuple[Array, float]:
         """θ* of the pool, and the floor: the gap after training on P(first ≻ second) of all pairs.
 
         The floor is the smallest gap that :attr:`saturated_trainers` reach on this pool with
@@ -51,4 +51,4 @@ class LanguageWorld(World):
     @cached_property
     def best_covariance(self) -> Array:
         """C(θ*) of the pool, ``(d, d)``."""
-        return policy_covariance(self.pool, self.best[0], self.beta)
+        return policy_covariance(self.pool, self.best_in_class[0], self.beta)

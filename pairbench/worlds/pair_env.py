@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from pairbench._util.deprecation import warn_renamed
 from pairbench._util.metering import Usage, measure_usage
 from pairbench.errors import RunError
 from pairbench.oracles import VotingOracle
@@ -96,7 +97,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             InvalidParameter: If the budgets do not increase from 1 or more.
         """
         self.environment = make_env(environment, **params)
-        self.marks = check_budgets(self.environment.budgets if budgets is None else budgets)
+        self.budgets = check_budgets(self.environment.budgets if budgets is None else budgets)
         self.horizon = horizon
         self.render_mode = render_mode
         self.prices = self.environment.price_list
@@ -104,17 +105,23 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         world = draw_world(self.environment, 0)
         pool, ledger = world.pool, self._open_ledger(world)
         # With cheap pairs, money buys more labels than at the mean price.
-        self._max_labels = self.marks[-1] if ledger.unit == "labels" else max_labels(ledger, pool)
-        self.batch = int(np.diff((0, *self.marks)).max())
+        self._max_labels = self.budgets[-1] if ledger.unit == "labels" else max_labels(ledger, pool)
+        self.batch = int(np.diff((0, *self.budgets)).max())
         if ledger.unit == "money":
             self.batch = self._max_labels
         if world.initial_mask is not None:
             self.batch += int((pool.valid & ~world.initial_mask).sum())
         n, k = pool.valid.shape
         self.action_space = spaces.MultiDiscrete(np.tile([n, k, k], (self.batch, 1)))
-        space = _observation_space(pool, self._max_labels, len(self.marks))
+        space = _observation_space(pool, self._max_labels, len(self.budgets))
         self.observation_space = space  # type: ignore[assignment]  # Dict is typed otherwise
         self._latest: _Outcome | None = None
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Old name of :attr:`budgets`."""
+        warn_renamed("PairEnv.marks", "PairEnv.budgets")
+        return self.budgets
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -177,12 +184,12 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     @property
     def policy(self) -> Policy:
         """The policy trained on all labels so far."""
-        return self._outcome.trained[0]
+        return self._outcome.policy_and_usage[0]
 
     @property
     def training(self) -> Usage:
         """Wall time and peak memory of training the policy."""
-        return self._outcome.trained[1]
+        return self._outcome.policy_and_usage[1]
 
     @property
     def gap(self) -> float:
@@ -200,7 +207,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     def _open_ledger(self, world: World) -> Ledger:
         """Build the ledger of a new episode in a world."""
         return open_ledger(
-            self.marks,
+            self.budgets,
             self.horizon,
             world.initial_pool,
             unit=self.environment.unit,
@@ -290,7 +297,7 @@ class PairEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         )
         if not control:
             return view
-        theta, covariance = self.world.best[0], self.world.best_covariance
+        theta, covariance = self.world.best_in_class[0], self.world.best_covariance
         return ControlView(**vars(view), theta=theta, covariance=covariance)
 
     def action(self, pairs: Pairs) -> NDArray[np.int64]:
@@ -381,8 +388,8 @@ class _Outcome:
     labels: NDArray[np.float64]
 
     @cached_property
-    def trained(self) -> tuple[Policy, Usage]:
-        """The policy, and the wall time and peak memory of training it."""
+    def policy_and_usage(self) -> tuple[Policy, Usage]:
+        """The trained policy, and the wall time and peak memory of training it."""
         world = self.world
         with measure_usage() as training:
             policy = world.trainer.fit(self.pool, world.beta, self.pairs, self.labels)
@@ -391,4 +398,4 @@ class _Outcome:
     @cached_property
     def gap(self) -> float:
         """The policy's gap on the held-out prompts, reward units."""
-        return self.world.gap(self.trained[0])
+        return self.world.gap(self.policy_and_usage[0])

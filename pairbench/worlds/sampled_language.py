@@ -191,14 +191,14 @@ class SampledWorld(World):
     )
 
     @cached_property
-    def best(self) -> tuple[Array, float]:
+    def best_in_class(self) -> tuple[Array, float]:
         """θ* of the pool, and 0 in place of the unknown floor."""
         return best_in_class(self.pool, self.truth.rewards, self.beta)[0], 0.0
 
     @cached_property
     def best_covariance(self) -> Array:
         """C(θ*) of the pool, ``(d, d)``."""
-        return policy_covariance(self.pool, self.best[0], self.beta)
+        return policy_covariance(self.pool, self.best_in_class[0], self.beta)
 
     @cached_property
     def optimum(self) -> LogMean:

@@ -101,13 +101,13 @@ class World:
         return self.pool if self.initial_mask is None else self.pool.restrict(self.initial_mask)
 
     @cached_property
-    def start(self) -> Score:
+    def initial_score(self) -> Score:
         """The score before the first label, equal for all episodes."""
         none: Pairs = np.empty((0, 3), dtype=np.int64)
         return self.score(self.trainer.fit(self.initial_pool, self.beta, none, np.empty(0)), none)
 
     @cached_property
-    def best(self) -> tuple[Array, float]:
+    def best_in_class(self) -> tuple[Array, float]:
         """θ* of the best log-linear policy, and the floor, its gap on the held-out prompts.
 
         Exact, with a floor of 0, where the reward is linear in the features; otherwise computed by
@@ -120,12 +120,12 @@ class World:
     @cached_property
     def best_covariance(self) -> Array:
         """C(θ*) of the held-out prompts, ``(d, d)``."""
-        return policy_covariance(self.held_out, self.best[0], self.beta)
+        return policy_covariance(self.held_out, self.best_in_class[0], self.beta)
 
     @cached_property
     def optimal_criterion(self) -> float:
         """The trace criterion of the optimal design at θ*, proven to within 5 %."""
-        theta, covariance = self.best[0], self.best_covariance
+        theta, covariance = self.best_in_class[0], self.best_covariance
         return optimal_weights(self.pool, theta=theta, covariance=covariance, tol=0.05).value
 
     def with_annotator(self, annotator: str | Annotator, seed: int) -> "World":
@@ -146,7 +146,7 @@ class World:
         """
         chain = make_annotator(annotator)
         index = chain.rows(self.pool)
-        world = self if index is None else self.over(index)
+        world = self if index is None else self.regroup(index)
         scene = AnnotatorContext(world.pool, world.truth.rewards, world.truth.steps, seed)
         return replace(world, oracle=chain.oracle(scene))
 
@@ -156,7 +156,7 @@ class World:
         return self.with_annotator(annotator, seed)
 
     # Why: docs/decisions/010-recorded-votes-form-their-own-pool.md
-    def over(self, index: CompletionIndex) -> "World":
+    def regroup(self, index: CompletionIndex) -> "World":
         """Return a copy of the world with selected completions of its pool, but the old oracle.
 
         Args:
@@ -176,6 +176,23 @@ class World:
             steps = freeze_array(np.where(pool.valid[:, :, None], index.take(steps), 0.0))
         return replace(self, pool=pool, truth=replace(self.truth, rewards=rewards, steps=steps))
 
+    @property
+    def start(self) -> Score:
+        """Old name of :attr:`initial_score`."""
+        warn_renamed("World.start", "World.initial_score")
+        return self.initial_score
+
+    @property
+    def best(self) -> tuple[Array, float]:
+        """Old name of :attr:`best_in_class`."""
+        warn_renamed("World.best", "World.best_in_class")
+        return self.best_in_class
+
+    def over(self, index: CompletionIndex) -> "World":
+        """Call :meth:`regroup`, the new name of this method."""
+        warn_renamed("World.over", "World.regroup")
+        return self.regroup(index)
+
     def gap(self, policy: Policy) -> float:
         """Compute the policy's gap on the held-out prompts, reward units."""
         log_probs = policy.log_probs(self.held_out)
@@ -183,7 +200,7 @@ class World:
 
     def score(self, policy: Policy, pairs: Pairs) -> Score:
         """Compute all figures of merit of a policy trained on labels of ``pairs``."""
-        theta, floor = self.best
+        theta, floor = self.best_in_class
         value = self.gap(policy)
         error = None
         if self.truth.theta is not None and isinstance(policy, LogLinearPolicy):
@@ -203,7 +220,7 @@ class World:
         """Compute ψ(optimal design at θ*) / ψ(pairs), 0 without pairs; see :class:`Score`."""
         if not len(pairs):
             return 0.0
-        information = label_information(self.pool, pairs, theta=self.best[0]) / len(pairs)
+        information = label_information(self.pool, pairs, theta=self.best_in_class[0]) / len(pairs)
         criterion = trace_criterion(self.best_covariance, information)
         # The criterion is 0 where C(θ*) is 0; every design is then optimal.
         return self.optimal_criterion / criterion if criterion > 0 else 1.0

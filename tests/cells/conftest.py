@@ -1,4 +1,4 @@
-"""Small plans, and the command line as people start it."""
+"""Fixtures: a small environment, and the command line in a subprocess."""
 
 import json
 import os
@@ -17,20 +17,20 @@ Results = Callable[[Path], dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def tiny() -> str:
-    """The spec of an environment that is drawn and scored in milliseconds."""
+    """Spec of an environment whose worlds are drawn and scored in milliseconds."""
     return "pairbench/LogLinear-v1(prompts=6, held_out_prompts=6, completions=4, dim=3)"
 
 
 @pytest.fixture(scope="session")
 def environment_variables(root: Path) -> dict[str, str]:
-    """Those of a subprocess, in which pairbench is found whether it is installed or not."""
+    """Environment variables of a subprocess that can import pairbench, installed or not."""
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
 def cli(environment_variables: dict[str, str], tmp_path: Path) -> Cli:
-    """Give a command and wait for it."""
+    """Function that runs a pairbench command and waits for it."""
 
     def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -48,19 +48,19 @@ def cli(environment_variables: dict[str, str], tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str], str]:
-    """Write a plugin file, and give back its path."""
+    """Function that writes a plugin file and returns its path."""
 
-    def written(name: str, text: str) -> str:
+    def write_file(name: str, text: str) -> str:
         path = tmp_path / name
         path.write_text(dedent(text))
         return str(path)
 
-    return written
+    return write_file
 
 
 @pytest.fixture(scope="session")
 def results() -> Results:
-    """What the cells of a run came to, by key, without what depends on the day and the machine."""
+    """Function that reads the results of a run by key, without what depends on the machine."""
 
     def read(folder: Path) -> dict[str, Any]:
         records = {

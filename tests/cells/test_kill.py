@@ -23,30 +23,30 @@ Start = Callable[..., Any]
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="looks processes up in /proc"
 )
-PATIENCE = 30.0  # seconds after which something hangs
+PATIENCE = 30.0  # seconds after which a process counts as hung
 CELLS = 24
-# 24 cells of some 30 ms each, so that most moments fall into the play.
+# 24 cells of some 30 ms each, so that most random moments fall while cells are played.
 PLAN = ["run", "--env", "Isotropic-v1", "--design", "leverage", "--seeds", "0:12"]
 PLAN += ["--budgets", "20,40", "--jobs", "2"]
 
 
 def members(group: int) -> list[int]:
-    """The living processes of a process group."""
-    found = []
+    """Return the ids of the living processes of a process group."""
+    living = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            state, _, process_group = stat.read_text().rpartition(")")[2].split()[:3]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(of) == group and state not in "ZX":
-            found.append(int(stat.parent.name))
-    return found
+        if int(process_group) == group and state not in "ZX":
+            living.append(int(stat.parent.name))
+    return living
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.005)
 
 
@@ -66,7 +66,7 @@ def started(environment_variables: dict[str, str], tmp_path: Path) -> Start:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # Whoever runs the tests in the background may have had Ctrl-C ignored.
+            # In background jobs of a shell SIGINT may be ignored, which child processes inherit.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
@@ -96,25 +96,25 @@ def undisturbed(
     return results(folder)
 
 
-def killed_again_and_again(
+def kill_repeatedly(
     rounds: int, folder: Path, started: Start, cli: Cli, results: Results, undisturbed: Any
 ) -> None:
     moments = random.Random(20260101)
-    kept: dict[str, bytes] = {}
+    stored: dict[str, bytes] = {}
     in_play = completed = 0
     for round_ in range(rounds):
-        if len(kept) == CELLS:
+        if len(stored) == CELLS:
             completed += 1
             shutil.rmtree(folder)
-            kept = {}
-        # Most kills fall into the play, every fourth at any time, imports included.
-        anywhen = round_ % 4 == 3
-        goal = 0 if anywhen else min(CELLS, len(kept) + moments.randint(1, 8))
-        delay = moments.uniform(0, 1.5 if anywhen else 0.05)
+            stored = {}
+        # Most kills fall while cells are played, every fourth at any time, imports included.
+        any_time = round_ % 4 == 3
+        goal = 0 if any_time else min(CELLS, len(stored) + moments.randint(1, 8))
+        delay = moments.uniform(0, 1.5 if any_time else 0.05)
         with started(*PLAN, "--out", str(folder)) as process:
             wait_until(lambda: len(contents(folder)) >= goal or process.poll() is not None)  # noqa: B023
             time.sleep(delay)
-            # Now and then only the parent dies, and its workers find themselves alone.
+            # Every third time only the parent is killed, and the workers have to stop alone.
             if round_ % 3 == 2:
                 process.kill()
                 process.wait()
@@ -123,18 +123,18 @@ def killed_again_and_again(
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 wait_until(lambda: not members(process.pid))
-        before, kept = kept, contents(folder)
-        in_play += 0 < len(kept) < CELLS
+        before, stored = stored, contents(folder)
+        in_play += 0 < len(stored) < CELLS
         store = Store(folder / "cells")
         assert all(store.read(path.stem) is not None for path in store.folder.glob("*.json"))
-        assert before.items() <= kept.items()
+        assert before.items() <= stored.items()
         assert results(folder).items() <= undisturbed.items()
     done = cli(*PLAN, "--out", str(folder))
     assert done.returncode == 0, done.stderr
-    assert kept.items() <= contents(folder).items()
+    assert stored.items() <= contents(folder).items()
     assert results(folder) == undisturbed
     assert {path.suffix for path in (folder / "cells").iterdir()} == {".json"}
-    assert in_play >= rounds // 3, "too few kills fell into the play to show anything"
+    assert in_play >= rounds // 3, "too few kills fell while cells were played"
     assert completed + 1 >= rounds // 15
 
 
@@ -142,38 +142,38 @@ def killed_again_and_again(
 def test_three_kills_at_random_moments_lose_nothing(
     tmp_path: Path, started: Start, cli: Cli, results: Results, undisturbed: Any
 ) -> None:
-    killed_again_and_again(3, tmp_path / "run", started, cli, results, undisturbed)
+    kill_repeatedly(3, tmp_path / "run", started, cli, results, undisturbed)
 
 
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments_lose_nothing(
     tmp_path: Path, started: Start, cli: Cli, results: Results, undisturbed: Any
 ) -> None:
-    killed_again_and_again(50, tmp_path / "run", started, cli, results, undisturbed)
+    kill_repeatedly(50, tmp_path / "run", started, cli, results, undisturbed)
 
 
-@pytest.mark.parametrize("whom", ["the group, as a terminal does", "the run alone"])
-def test_ctrl_c_stops_with_a_message_and_the_same_command_goes_on(
-    tmp_path: Path, started: Start, cli: Cli, results: Results, undisturbed: Any, whom: str
+@pytest.mark.parametrize("target", ["the group, as a terminal does", "the run alone"])
+def test_ctrl_c_stops_with_a_message_and_the_same_command_resumes(
+    tmp_path: Path, started: Start, cli: Cli, results: Results, undisturbed: Any, target: str
 ) -> None:
     folder = tmp_path / "run"
     with started(*PLAN, "--out", str(folder)) as process:
         wait_until(lambda: len(contents(folder)) >= 2)
-        if whom == "the run alone":
+        if target == "the run alone":
             process.send_signal(signal.SIGINT)
         else:
             os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, stderr = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         wait_until(lambda: not members(process.pid))
-    assert said.strip().splitlines()[-1] == (
+    assert stderr.strip().splitlines()[-1] == (
         "Stopped. Finished cells are kept: the same command goes on from there."
     )
-    assert "Traceback" not in said
-    kept = contents(folder)
-    assert 2 <= len(kept) < CELLS
+    assert "Traceback" not in stderr
+    stored = contents(folder)
+    assert 2 <= len(stored) < CELLS
     assert cli(*PLAN, "--out", str(folder)).returncode == 0
-    assert kept.items() <= contents(folder).items()
+    assert stored.items() <= contents(folder).items()
     assert results(folder) == undisturbed
 
 
@@ -183,11 +183,11 @@ def test_ctrl_c_also_stops_a_design_that_never_returns(tmp_path: Path, started: 
     folder = tmp_path / "run"
     plan = ["run", "--env", "Isotropic-v1", "--design", str(design), "--seeds", "0", "--jobs", "2"]
     with started(*plan, "--budgets", "5", "--out", str(folder)) as process:
-        wait_until(lambda: any("1" in d.read_text() for d in (folder / "cells").glob(".*.diary")))
+        wait_until(lambda: any("1" in log.read_text() for log in (folder / "cells").glob(".*.log")))
         wait_until(lambda: contents(folder))
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, stderr = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
-        assert "Stopped." in said
+        assert "Stopped." in stderr
         wait_until(lambda: not members(process.pid))
     assert len(contents(folder)) == 1

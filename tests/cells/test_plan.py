@@ -1,4 +1,4 @@
-"""Which cells a run is made of, and what makes two of them the same."""
+"""The cells of a plan, and the identity of cells."""
 
 import hashlib
 import json
@@ -22,8 +22,10 @@ SELECT = "import numpy as np\ndef select(view, n, step=1): return np.tile([0, 0,
 STAGE = "i-optimal-two-stage"
 
 
-def cell(environment: str, design: str = STAGE, seed: int = 0, marks: Sequence[int] = (5,)) -> Cell:
-    return Cell(environment_spec(environment), design_spec(design), seed, tuple(marks))
+def cell(
+    environment: str, design: str = STAGE, seed: int = 0, budgets: Sequence[int] = (5,)
+) -> Cell:
+    return Cell(environment_spec(environment), design_spec(design), seed, tuple(budgets))
 
 
 def plan(
@@ -37,12 +39,12 @@ def plan(
 
 
 def test_a_key_is_the_digest_of_canonical_json(tiny: str) -> None:
-    made = cell(tiny, "uniform")
-    text = json.dumps(made.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    planned = cell(tiny, "uniform")
+    text = json.dumps(planned.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     # Python's JSON is RFC 8785's but for whole floats, which that writes without a point.
     canonical = re.sub(r"(?<=\d)\.0(?=[,}])", "", text).encode()
-    assert made.key == hashlib.sha256(canonical).hexdigest()
-    assert made.identity()["protocol"] == PROTOCOL
+    assert planned.key == hashlib.sha256(canonical).hexdigest()
+    assert planned.identity()["protocol"] == PROTOCOL
 
 
 def test_the_same_cell_has_the_same_key_however_it_is_written(tiny: str) -> None:
@@ -60,8 +62,10 @@ def test_the_same_cell_has_the_same_key_however_it_is_written(tiny: str) -> None
         ),
     ],
 )
-def test_what_is_on_record_of_an_environment_is_what_it_was(environment: str, digest: str) -> None:
-    # Parameters that came later are not in it while they have their defaults.
+def test_the_recorded_identity_of_an_environment_has_not_changed(
+    environment: str, digest: str
+) -> None:
+    # Parameters that were added later are left out while they have their defaults.
     identity = rfc8785.dumps(environment_spec(environment).identity())
     assert hashlib.sha256(identity).hexdigest() == digest
 
@@ -77,8 +81,8 @@ def test_what_is_on_record_of_an_environment_is_what_it_was(environment: str, di
         {"design": f"{STAGE}(pilot=0.3)"},
         {"design": "uniform"},
         {"seed": 1},
-        {"marks": (6,)},
-        {"marks": (4, 5)},
+        {"budgets": (6,)},
+        {"budgets": (4, 5)},
     ],
 )
 def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> None:
@@ -115,8 +119,8 @@ def test_a_file_makes_the_same_cells_wherever_it_lies(
 
 def test_all_designs_play_all_seeds_of_all_environments(tiny: str) -> None:
     cells = plan([tiny, "Isotropic-v1"], ["leverage"], seeds=(3, 1))
-    found = {(c.environment.name, c.design.name, c.seed) for c in cells}
-    assert found == {
+    combinations = {(c.environment.name, c.design.name, c.seed) for c in cells}
+    assert combinations == {
         (f"pairbench/{environment}-v1", design, seed)
         for environment in ("LogLinear", "Isotropic")
         for design in ("uniform", "leverage")
@@ -125,14 +129,16 @@ def test_all_designs_play_all_seeds_of_all_environments(tiny: str) -> None:
     assert len(cells) == 8
 
 
-def test_cells_of_one_world_stand_together(tiny: str) -> None:
+def test_cells_of_one_world_are_adjacent(tiny: str) -> None:
     worlds = [
         (c.environment.name, c.seed) for c in plan([tiny, "Isotropic-v1"], ["leverage"], (0, 1))
     ]
     assert worlds == sorted(worlds, key=worlds.index)
 
 
-def test_the_reference_is_added_and_runs_two_four_and_eight_times_as_far(tiny: str) -> None:
+def test_the_reference_is_added_and_plays_to_two_four_and_eight_times_the_last_budget(
+    tiny: str,
+) -> None:
     assert REFERENCE_REACH == (2, 4, 8)
     budgets = {c.design.name: c.budgets for c in plan([tiny], ["leverage"])}
     assert budgets == {"uniform": (5, 10, 20, 40, 80), "leverage": (5, 10)}
@@ -143,20 +149,20 @@ def test_another_reference_leaves_uniform_an_ordinary_design(tiny: str) -> None:
     assert budgets == {"uniform": (5, 10), "leverage": (5, 10, 20, 40, 80)}
 
 
-def test_what_is_asked_for_twice_is_played_once(tiny: str) -> None:
+def test_a_repeated_environment_design_or_seed_is_played_once(tiny: str) -> None:
     designs = ["uniform", "leverage", "leverage", STAGE, f"{STAGE}(pilot=0.2)"]
     cells = plan([tiny, tiny], designs, seeds=(0, 1, 0))
     assert len(cells) == len({c.key for c in cells}) == 3 * 2
 
 
-def test_a_design_of_other_parameters_is_another_one(tiny: str) -> None:
+def test_a_design_with_other_parameters_is_another_design(tiny: str) -> None:
     assert len(plan([tiny], [STAGE, f"{STAGE}(pilot=0.3)"])) == 3
 
 
 def test_budgets_come_from_the_entry_then_the_run_then_the_environment(tiny: str) -> None:
-    own = plan([RunEnvironment(tiny, budgets=(2, 4))], ["leverage"])
+    overridden = plan([RunEnvironment(tiny, budgets=(2, 4))], ["leverage"])
     default = plan([tiny], ["leverage"], budgets=None)
-    assert {c.budgets for c in own} == {(2, 4), (2, 4, 8, 16, 32)}
+    assert {c.budgets for c in overridden} == {(2, 4), (2, 4, 8, 16, 32)}
     assert default[1].budgets == (50, 100, 200, 400, 800)
     assert default[0].budgets[-3:] == (1600, 3200, 6400)
 
@@ -167,7 +173,7 @@ def test_seeds_come_from_the_entry_first(tiny: str) -> None:
 
 
 @pytest.mark.parametrize("seeds", [(), (-1,), (2**32,), (0.5,), ("1",), (None,), (True,)])
-def test_a_seed_that_cannot_be_is_refused(tiny: str, seeds: Any) -> None:
+def test_an_invalid_seed_is_refused(tiny: str, seeds: Any) -> None:
     with pytest.raises(InvalidParameter, match="seeds must be whole numbers, 0 or more"):
         plan([tiny], seeds=seeds)
     with pytest.raises(InvalidParameter, match="seeds must be whole numbers, 0 or more"):
@@ -209,7 +215,7 @@ def test_unknown_names_stop_the_plan(tiny: str) -> None:
         plan(["Isotropc-v1"])
 
 
-def test_an_environment_without_its_data_says_which_command_brings_it() -> None:
+def test_the_error_for_missing_data_names_the_command_that_imports_it() -> None:
     with pytest.raises(MissingData, match="pairbench data import alpaca-eval PATH"):
         plan(["AlpacaEval57-v1"])
 

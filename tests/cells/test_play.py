@@ -1,4 +1,4 @@
-"""One episode: what it gives, that it gives the same again, and designs that misbehave."""
+"""Episodes: their results, that replays repeat them bit for bit, and designs that misbehave."""
 
 import json
 import re
@@ -45,13 +45,13 @@ RAGGED = {"prompts": 6, "held_out_prompts": 6, "completions": 5, "dim": 3, "miss
 
 
 def synthetic() -> list[str]:
-    """The ids of all environments that take the sizes below and need no data."""
+    """Return the ids of all environments that take the sizes below and need no data."""
     family = type(make_env("LogLinear-v1"))
     return [id_ for id_ in environment_ids() if isinstance(make_env(id_), family)]
 
 
 def as_json(episode: Any) -> Any:
-    """Its results as they are after a trip through a file."""
+    """Return an episode's results as they are read back from a file."""
     return json.loads(json.dumps(episode.results()))
 
 
@@ -60,18 +60,20 @@ def ragged() -> Environment:
     return make_env("LogLinear-v1", **RAGGED)
 
 
-def test_a_design_is_not_charged_for_what_a_world_is_asked_but_once(tiny: str) -> None:
-    known = []
+def test_one_off_computations_of_a_world_do_not_count_as_the_designs_time(tiny: str) -> None:
+    computed_before = []
 
     def guard(_: int) -> AbstractContextManager[None]:
-        known.append({"best", "start"} <= vars(draw_world(make_env(tiny), 77)).keys())
+        computed_before.append(
+            {"best_in_class", "initial_score"} <= vars(draw_world(make_env(tiny), 77)).keys()
+        )
         return nullcontext()
 
     play(tiny, "oracle-i-optimal", 77, (5, 12), guard=guard)
-    assert known == [True, True]
+    assert computed_before == [True, True]
 
 
-def test_an_episode_has_a_round_for_each_mark(tiny: str) -> None:
+def test_an_episode_has_a_round_for_each_budget(tiny: str) -> None:
     episode = play(tiny, "uniform", 3, (5, 12, 20))
     assert [r.budget for r in episode.rounds] == [5, 12, 20]
     assert [r.pairs.shape for r in episode.rounds] == [(5, 3), (7, 3), (8, 3)]
@@ -104,7 +106,7 @@ def test_designs_that_ask_the_same_question_get_the_same_answer(ragged: Environm
     np.testing.assert_array_equal(back.labels[::-1], 1 - forth.labels)
 
 
-def test_usage_is_told_for_each_round(tiny: str) -> None:
+def test_each_round_has_its_usage(tiny: str) -> None:
     usage = play(tiny, "uniform", 0, (5, 10)).usage()
     assert [set(use) for use in usage] == [{"selection", "training"}] * 2
     assert all(part["seconds"] >= 0 for use in usage for part in use.values())
@@ -118,7 +120,7 @@ def test_fewer_pairs_are_allowed_and_left_for_later(tiny: str) -> None:
     assert [len(r.pairs) for r in episode.rounds] == [1, 1, 13]
 
 
-def test_nothing_may_be_asked(tiny: str) -> None:
+def test_a_design_may_select_no_pairs(tiny: str) -> None:
     episode = play(tiny, lambda view, n: np.empty((0, 3), dtype=np.int64), 0, (5, 10))
     assert [r.score.gap for r in episode.rounds] == [episode.start.gap] * 2
 
@@ -126,12 +128,12 @@ def test_nothing_may_be_asked(tiny: str) -> None:
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, list])
 def test_any_integers_will_do(tiny: str, kind: Any) -> None:
     rows = [[0, 0, 1], [5, 3, 2]]
-    made: Any = rows if kind is list else np.array(rows, dtype=kind)
-    episode = play(tiny, lambda view, n: made, 0, (2,))
+    pairs: Any = rows if kind is list else np.array(rows, dtype=kind)
+    episode = play(tiny, lambda view, n: pairs, 0, (2,))
     assert episode.rounds[0].pairs.tolist() == rows
 
 
-# -- the same again ------------------------------------------------------------------------------
+# -- reproducibility -----------------------------------------------------------------------------
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -147,8 +149,8 @@ def test_replaying_an_episode_from_its_pairs_gives_it_again_bit_for_bit(
     episode = play(environment, design, seed, BUDGETS)
     _draw_world.cache_clear()
     play("pairbench/Isotropic-v1", "uniform", 0, (3,))  # something else in between
-    drawn = [r.generated for r in episode.rounds]
-    again = replay(environment, [r.pairs for r in episode.rounds], seed, BUDGETS, drawn)
+    generated = [r.generated for r in episode.rounds]
+    again = replay(environment, [r.pairs for r in episode.rounds], seed, BUDGETS, generated)
     assert again.results() == episode.results()
     assert again.rounds[-1].policy == episode.rounds[-1].policy
 
@@ -199,7 +201,7 @@ CASES = [
 ]
 
 
-def test_another_process_gives_the_same_in_another_order(
+def test_another_process_gives_equal_results_in_another_order(
     environment_variables: dict[str, str],
 ) -> None:
     sizes = ", ".join(f"{name}={value}" for name, value in SIZES.items())
@@ -262,7 +264,7 @@ def good(view: View, n: int) -> Pairs:
 
 
 def row(*values: float) -> Callable[[View, int], Any]:
-    """Good pairs with a bad one among them."""
+    """Build a design that selects proper pairs and one given row."""
 
     def select(view: View, n: int) -> Any:
         return np.concatenate([good(view, n - 1), [values]])
@@ -321,7 +323,7 @@ def test_a_bad_answer_in_a_later_round_is_found_too(ragged: Environment) -> None
         play(ragged, late, 0, (6, 10))
 
 
-def test_what_a_design_raises_comes_through(ragged: Environment) -> None:
+def test_an_exception_of_a_design_is_raised_unchanged(ragged: Environment) -> None:
     def raises(view: View, n: int) -> Pairs:
         raise RuntimeError("I would rather not")
 
@@ -346,19 +348,19 @@ ARRAYS = ["pool.features", "pool.log_ref", "pool.lengths", "pool.valid", "pool.p
 ARRAYS += ["pool.phi", "pool.pair_mask", "pairs", "labels"]
 
 
-def found(view: View, path: str) -> np.ndarray[Any, Any]:
-    thing: Any = view
+def array_at(view: View, path: str) -> np.ndarray[Any, Any]:
+    value: Any = view
     for name in path.split("."):
-        thing = getattr(thing, name)
-    assert isinstance(thing, np.ndarray)
-    return thing
+        value = getattr(value, name)
+    assert isinstance(value, np.ndarray)
+    return value
 
 
 @pytest.mark.parametrize("path", ARRAYS)
 def test_writing_into_the_view_is_a_clear_error(ragged: Environment, path: str) -> None:
     def select(view: View, n: int) -> Pairs:
         if view.round:
-            found(view, path)[:] = 0
+            array_at(view, path)[:] = 0
         return good(view, n)
 
     with pytest.raises(ReadOnlyView, match=r"tried to write into its view.*work on a copy"):
@@ -366,7 +368,7 @@ def test_writing_into_the_view_is_a_clear_error(ragged: Environment, path: str) 
 
 
 def _flags(view: View, path: str) -> None:
-    array = found(view, path)
+    array = array_at(view, path)
     array.flags.writeable = True
     array[:] = 0
 
@@ -374,7 +376,7 @@ def _flags(view: View, path: str) -> None:
 def _field(view: View, path: str) -> None:
     owner, _, name = f"view.{path}".rpartition(".")
     target = view if owner == "view" else view.pool
-    object.__setattr__(target, name, np.zeros_like(found(view, path)))
+    object.__setattr__(target, name, np.zeros_like(array_at(view, path)))
 
 
 @pytest.mark.parametrize("path", ARRAYS)
@@ -382,7 +384,7 @@ def _field(view: View, path: str) -> None:
 def test_no_meddling_with_the_view_changes_the_world(
     ragged: Environment, meddle: Callable[[View, str], None], path: str
 ) -> None:
-    """Whether it is refused or in vain, the same pairs get the same labels and scores."""
+    """Equal pairs get equal labels and scores, whether the change of the view raises or not."""
 
     def select(view: View, n: int) -> Pairs:
         pairs = good(view, n)
@@ -400,8 +402,8 @@ def test_no_meddling_with_the_view_changes_the_world(
     assert play(ragged, good, 0, BUDGETS).results() == honest
 
 
-def _ledger_marks(view: View) -> None:
-    object.__setattr__(view.ledger, "marks", (1000, 2000))
+def _ledger_budgets(view: View) -> None:
+    object.__setattr__(view.ledger, "budgets", (1000, 2000))
 
 
 def _ledger_labels(view: View) -> None:
@@ -416,7 +418,7 @@ def _view_ledger(view: View) -> None:
     object.__setattr__(view, "ledger", Ledger((1000, 2000)))
 
 
-@pytest.mark.parametrize("meddle", [_ledger_marks, _ledger_labels, _ledger_round, _view_ledger])
+@pytest.mark.parametrize("meddle", [_ledger_budgets, _ledger_labels, _ledger_round, _view_ledger])
 def test_no_meddling_with_the_ledger_buys_more_labels(
     tiny: str, meddle: Callable[[View], None]
 ) -> None:
@@ -490,7 +492,7 @@ def test_an_empty_list_buys_nothing(tiny: str) -> None:
     assert [len(round_.pairs) for round_ in episode.rounds] == [0, 0]
 
 
-def test_a_reference_that_goes_on_plays_as_it_would_have(tiny: str) -> None:
+def test_a_reference_plays_the_same_up_to_its_horizon_with_further_budgets(tiny: str) -> None:
     design = "i-optimal-two-stage"
     alone = play(tiny, design, 0, (10, 20, 40))
     further = play(tiny, design, 0, (10, 20, 40, 80, 320), horizon=40)
@@ -513,7 +515,7 @@ GROWING = (
 
 
 class Growing(Design):
-    """Draws at random, and asks at random."""
+    """Design that requests given completions and selects random pairs."""
 
     def __init__(self, draws: object) -> None:
         self.draws = draws
@@ -541,8 +543,8 @@ def test_an_episode_of_a_growing_pool_is_replayed_from_its_pairs_and_draws() -> 
     assert episode.rounds[1].spent <= 40
     recorded = as_json(episode)["rounds"]
     rounds = [np.array(r["pairs"], dtype=np.int64).reshape(-1, 3) for r in recorded]
-    drawn = [np.array(r["generated"], dtype=np.int64) for r in recorded]
-    assert as_json(replay(GROWING, rounds, 3, budgets, drawn)) == as_json(episode)
+    generated = [np.array(r["generated"], dtype=np.int64) for r in recorded]
+    assert as_json(replay(GROWING, rounds, 3, budgets, generated)) == as_json(episode)
 
 
 @pytest.mark.parametrize(
@@ -556,29 +558,29 @@ def test_an_episode_of_a_growing_pool_is_replayed_from_its_pairs_and_draws() -> 
         ([0, 1] * 30, BudgetExceeded, "60 completions generated, where the money buys 40"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_refused(
+def test_invalid_requests_for_completions_are_refused(
     draws: object, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         play(GROWING, Growing(draws), 0, (20,))
 
 
-def test_of_pairs_that_cost_too_much_a_random_part_is_asked() -> None:
+def test_pairs_beyond_the_budget_are_dropped_at_random() -> None:
     spec = "LogLinear-v1(prompts=6, completions=5, dim=3, unit='money', prices='token_read=1')"
-    wanted: list[Pairs] = []
+    selections: list[Pairs] = []
 
     def dearest(view: View, n: int) -> Pairs:
         pairs = np.argwhere(view.pool.pair_mask)
-        wanted.append(pairs[np.argsort(-view.cost(pairs))][:n])
-        return wanted[-1]
+        selections.append(pairs[np.argsort(-view.cost(pairs))][:n])
+        return selections[-1]
 
     (round_,) = play(spec, dearest, 1, (2000,)).rounds
-    (asked,) = wanted
-    rows = [asked.tolist().index(row) for row in round_.pairs.tolist()]
+    (selected,) = selections
+    rows = [selected.tolist().index(row) for row in round_.pairs.tolist()]
     assert rows == sorted(rows)
     assert rows != list(range(len(rows))), "not the first of them"
     world = make_env(spec).world(1)
-    prompt, first, second = asked.T
+    prompt, first, second = selected.T
     cost = world.pool.lengths[prompt, first] + world.pool.lengths[prompt, second]
     assert cost[rows].sum() == round_.spent <= 2000 < cost.sum()
     assert 2000 - round_.spent < cost.max()
@@ -586,18 +588,18 @@ def test_of_pairs_that_cost_too_much_a_random_part_is_asked() -> None:
     np.testing.assert_array_equal(again.pairs, round_.pairs)
 
 
-def test_with_money_more_pairs_than_the_average_price_tells_may_be_asked() -> None:
+def test_with_money_cheap_pairs_may_be_more_than_labels_left() -> None:
     spec = "LogLinear-v1(prompts=6, completions=5, dim=3, unit='money', prices='token_read=1')"
-    told = []
+    estimates = []
 
     def cheapest(view: View, n: int) -> Pairs:
-        told.append(n)
+        estimates.append(n)
         pairs = np.argwhere(view.pool.pair_mask)
         pairs = pairs[np.argsort(view.cost(pairs))]
         return pairs[: view.ledger.affordable(pairs, view.pool)]
 
     (round_,) = play(spec, cheapest, 0, (2000,)).rounds
-    assert len(round_.pairs) > told[0]
+    assert len(round_.pairs) > estimates[0]
     assert round_.spent <= 2000
 
 

@@ -29,7 +29,7 @@ GOOD = """
 IMPORTS = "import os, signal, sys, tempfile, time; import numpy as np\n"
 SELECT = "def select(view, n):\n"
 ANSWER = "    return np.resize(np.argwhere(view.pool.pair_mask), (n, 3))\n"
-# What a design does before it answers, and how its cell must end.
+# A line that a design runs before it answers, and the error that its cell must record.
 BAD = {
     "raises": ("    raise RuntimeError('no idea')", "RuntimeError: no idea (in round 1)"),
     "late": ("    1 / (1 - view.round)", "ZeroDivisionError: division by zero (in round 2)"),
@@ -53,7 +53,7 @@ BAD = {
         "TimeLimit: the design did not return within 2 s in round 2",
     ),
 }
-# What a design may do to its process without harm to itself or others.
+# A line that changes a design's process without harm to its cell or others.
 ODD = {
     "prints": "    print('hello', flush=True); print('hello', file=sys.stderr)",
     "moves": "    os.chdir(tempfile.mkdtemp())",
@@ -76,10 +76,10 @@ def records(folder: Path) -> dict[str, CellRecord]:
 
 
 def by_design(folder: Path) -> dict[str, list[CellRecord]]:
-    found: dict[str, list[CellRecord]] = {}
+    grouped: dict[str, list[CellRecord]] = {}
     for record in records(folder).values():
-        found.setdefault(record["labels"]["design"], []).append(record)
-    return found
+        grouped.setdefault(record["labels"]["design"], []).append(record)
+    return grouped
 
 
 @pytest.fixture(scope="module")
@@ -108,40 +108,42 @@ def test_a_bad_design_becomes_failed_cells_with_the_reason(
     disturbed: tuple[Path, RunResult], name: str
 ) -> None:
     folder, result = disturbed
-    told = [failure for failure in result.failed if failure.design == f"{name}.py"]
-    assert [failure.seed for failure in told] == [0]
-    assert BAD[name][1] in told[0].error
+    failures = [failure for failure in result.failed if failure.design == f"{name}.py"]
+    assert [failure.seed for failure in failures] == [0]
+    assert BAD[name][1] in failures[0].error
     for record in by_design(folder)[f"{name}.py"]:
         assert record["status"] == "failed"
         assert "results" not in record
         assert record["made"]["versions"]["pairbench"]
 
 
-def test_good_designs_among_bad_ones_give_what_they_give_alone(
+def test_good_designs_give_the_same_results_among_bad_ones_as_alone(
     disturbed: tuple[Path, RunResult], undisturbed: dict[str, Any], results: Results
 ) -> None:
     folder, result = disturbed
-    found = {key: value for key, value in results(folder).items() if value is not None}
-    assert len(found) == 2
-    assert found.items() <= undisturbed.items()
+    successful = {key: value for key, value in results(folder).items() if value is not None}
+    assert len(successful) == 2
+    assert successful.items() <= undisturbed.items()
     assert len(result.failed) == len(BAD)
     assert result.planned == result.played == len(BAD) + 2
 
 
-def test_a_hung_design_leaves_where_it_hung(disturbed: tuple[Path, RunResult]) -> None:
+def test_the_record_of_a_hung_design_has_its_stack(disturbed: tuple[Path, RunResult]) -> None:
     folder, _ = disturbed
     for name in ("loops", "sleeps"):
         for record in by_design(folder)[f"{name}.py"]:
             assert f'{name}.py", line 3 in select' in record["error"]["traceback"]
 
 
-def test_a_design_that_raises_leaves_its_traceback(disturbed: tuple[Path, RunResult]) -> None:
+def test_the_record_of_a_design_that_raises_has_its_traceback(
+    disturbed: tuple[Path, RunResult],
+) -> None:
     folder, _ = disturbed
     for record in by_design(folder)["raises.py"]:
         assert "raise RuntimeError('no idea')" in record["error"]["traceback"]
 
 
-def test_nothing_is_left_lying_about(disturbed: tuple[Path, RunResult]) -> None:
+def test_no_temporary_files_remain(disturbed: tuple[Path, RunResult]) -> None:
     folder, _ = disturbed
     assert {path.suffix for path in (folder / "cells").iterdir()} == {".json"}
     assert not any(path.name.startswith(".") for path in (folder / "cells").iterdir())
@@ -149,12 +151,12 @@ def test_nothing_is_left_lying_about(disturbed: tuple[Path, RunResult]) -> None:
 
 def test_a_report_works_with_partial_failures(disturbed: tuple[Path, RunResult]) -> None:
     folder, result = disturbed
-    found = load_report(folder)
-    assert {row.design for row in found.sections[0].rows} == {"uniform", "leverage"}
-    assert len(found.failures) == len(result.failed)
+    report = load_report(folder)
+    assert {row.design for row in report.sections[0].rows} == {"uniform", "leverage"}
+    assert len(report.failures) == len(result.failed)
 
 
-def test_a_design_cannot_pass_for_a_user_who_stops_the_run(
+def test_a_keyboard_interrupt_that_a_design_raises_does_not_stop_the_run(
     tiny: str, tmp_path: Path, write: Write
 ) -> None:
     design = write("mine.py", IMPORTS + SELECT + "    raise KeyboardInterrupt\n" + ANSWER)
@@ -181,8 +183,8 @@ def test_failed_cells_are_left_alone_unless_asked_for(
     assert records(folder) == before
     retried = run(plan, folder, jobs=2, retry_failed=True)
     assert (retried.played, len(retried.failed)) == (2, 0)
-    kept = {key for key, record in before.items() if record["status"] == "ok"}
-    assert all(records(folder)[key] == before[key] for key in kept)
+    successful = {key for key, record in before.items() if record["status"] == "ok"}
+    assert all(records(folder)[key] == before[key] for key in successful)
 
 
 @pytest.fixture
@@ -252,7 +254,7 @@ def test_a_design_that_ends_its_process_as_if_all_were_well_fails_too(
     assert undisturbed.items() <= results(tmp_path / "run").items()
 
 
-def test_what_is_there_is_not_played_again(tiny: str, tmp_path: Path, results: Results) -> None:
+def test_stored_cells_are_not_played_again(tiny: str, tmp_path: Path, results: Results) -> None:
     first = run(spec(tiny, "leverage"), tmp_path, jobs=2)
     files = {path: path.read_bytes() for path in (tmp_path / "cells").iterdir()}
     again = run(spec(tiny, "leverage"), tmp_path, jobs=2)
@@ -267,17 +269,17 @@ def test_damaged_cells_are_set_aside_and_played_again(
     tiny: str, tmp_path: Path, undisturbed: dict[str, Any], results: Results
 ) -> None:
     run(spec(tiny, "leverage"), tmp_path, jobs=2)
-    cut, edited, empty, kept = sorted((tmp_path / "cells").iterdir())
+    cut, edited, empty, intact = sorted((tmp_path / "cells").iterdir())
     cut.write_bytes(cut.read_bytes()[:-100])
     edited.write_bytes(edited.read_bytes().replace(b'"gap":', b'"gap":1', 1))
     empty.write_bytes(b"")
-    before = kept.read_bytes()
+    before = intact.read_bytes()
     result = run(spec(tiny, "leverage"), tmp_path, jobs=2)
     assert (result.planned, result.played) == (4, 3)
     assert len(result.notes) == 3
     assert all("cut off or was edited" in note for note in result.notes)
     assert results(tmp_path) == undisturbed
-    assert kept.read_bytes() == before
+    assert intact.read_bytes() == before
     aside = {path.name for path in (tmp_path / "cells").glob("*.invalid")}
     assert aside == {f"{path.name}.invalid" for path in (cut, edited, empty)}
 
@@ -312,13 +314,15 @@ def test_a_second_run_on_the_same_folder_is_refused(tiny: str, tmp_path: Path) -
     assert run(spec(tiny, "leverage"), tmp_path, jobs=1).played == 0
 
 
-def test_progress_is_told_from_beginning_to_end(tiny: str, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported_from_the_first_cell_to_the_last(tiny: str, tmp_path: Path) -> None:
+    progress: list[tuple[int, int]] = []
     for seeds in ((0,), (0, 1)):
-        run(spec(tiny, seeds=seeds), tmp_path, jobs=1, on_progress=lambda *now: told.append(now))
-    assert told == sorted(told, key=lambda now: (now[1], now[0]))
-    assert {(0, 1), (1, 1), (1, 2), (2, 2)} <= set(told)
-    assert told[-1] == (2, 2)
+        run(
+            spec(tiny, seeds=seeds), tmp_path, jobs=1, on_progress=lambda *now: progress.append(now)
+        )
+    assert progress == sorted(progress, key=lambda now: (now[1], now[0]))
+    assert {(0, 1), (1, 1), (1, 2), (2, 2)} <= set(progress)
+    assert progress[-1] == (2, 2)
 
 
 def test_environment_variables_are_as_before(
@@ -343,7 +347,7 @@ def test_too_few_jobs_are_refused(tiny: str, tmp_path: Path, jobs: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf"), 1e12])
-def test_a_time_limit_that_cannot_be_is_refused(tiny: str, tmp_path: Path, limit: float) -> None:
+def test_an_invalid_time_limit_is_refused(tiny: str, tmp_path: Path, limit: float) -> None:
     with pytest.raises(InvalidParameter, match="time_limit must be a positive number of seconds"):
         run(spec(tiny), tmp_path / "run", jobs=1, time_limit=limit)
     assert not (tmp_path / "run").exists()
@@ -355,7 +359,7 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tiny: str, tmp_path: Path
         run(spec(tiny), tmp_path / "file", jobs=1)
 
 
-def test_a_plan_that_cannot_be_made_leaves_no_folder(tiny: str, tmp_path: Path) -> None:
+def test_an_invalid_plan_leaves_no_folder(tiny: str, tmp_path: Path) -> None:
     with pytest.raises(LookupError):
         run(spec(tiny, "no-such-design"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -381,16 +385,16 @@ def test_a_world_that_cannot_be_drawn_fails_alone(tiny: str, tmp_path: Path, wri
 
 
 def test_a_run_may_be_called_from_a_thread(tiny: str, tmp_path: Path) -> None:
-    found: list[RunResult] = []
+    outcomes: list[RunResult] = []
     thread = threading.Thread(
-        target=lambda: found.append(run(spec(tiny, seeds=(0,)), tmp_path, jobs=1))
+        target=lambda: outcomes.append(run(spec(tiny, seeds=(0,)), tmp_path, jobs=1))
     )
     thread.start()
     thread.join()
-    assert [result.played for result in found] == [1]
+    assert [result.played for result in outcomes] == [1]
 
 
-def test_a_record_says_what_made_it(tiny: str, tmp_path: Path) -> None:
+def test_a_record_holds_its_provenance(tiny: str, tmp_path: Path) -> None:
     run(spec(tiny, seeds=(0,)), tmp_path, jobs=1)
     (record,) = records(tmp_path).values()
     assert set(record) == {"cell", "control", "labels", "status", "results", "usage", "made"}
@@ -419,13 +423,13 @@ def test_an_edited_comment_plays_nothing_again_and_an_edited_rule_does(
 ) -> None:
     path = Path(write("mine.py", GOOD))
     assert run(spec(tiny, str(path)), tmp_path / "run", jobs=1).played == 4
-    kept = {file: file.read_bytes() for file in (tmp_path / "run" / "cells").iterdir()}
+    stored = {file: file.read_bytes() for file in (tmp_path / "run" / "cells").iterdir()}
     text = path.read_text()
     path.write_text(text.replace(before, after))
     assert path.read_text() != text
     result = run(spec(tiny, str(path)), tmp_path / "run", jobs=1)
     assert (result.planned, result.played, result.notes) == (4, 0 if same else 2, [])
-    assert {file: file.read_bytes() for file in kept} == kept
+    assert {file: file.read_bytes() for file in stored} == stored
 
 
 def test_cells_of_an_earlier_protocol_stay_and_are_played_again(
@@ -463,6 +467,6 @@ def test_a_reference_given_by_path_is_found_again_in_the_report(
     reference = f"{write('mine.py', GOOD)}"
     plan = RunSpec("custom", [tiny], ["leverage"], (0, 1), reference, (5, 10))
     run(plan, tmp_path / "run", jobs=1)
-    found = load_report(tmp_path / "run")
-    assert found.reference == "mine.py"
-    assert all(row.savings is not None for row in found.sections[0].rows)
+    report = load_report(tmp_path / "run")
+    assert report.reference == "mine.py"
+    assert all(row.savings is not None for row in report.sections[0].rows)

@@ -1,4 +1,4 @@
-"""Cell files: whole or not at all, and never believed when they were touched."""
+"""Cell files are written completely or not at all, and altered ones are invalid."""
 
 import hashlib
 import json
@@ -27,16 +27,16 @@ KEY = hashlib.sha256(rfc8785.dumps(CELL)).hexdigest()
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "cells")
-    made.write(KEY, RECORD)
-    return made
+    store = Store(tmp_path / "cells")
+    store.write(KEY, RECORD)
+    return store
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    made = Store(tmp_path_factory.mktemp("store"))
-    made.write(KEY, RECORD)
-    return made.path(KEY).read_bytes()
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.write(KEY, RECORD)
+    return store.path(KEY).read_bytes()
 
 
 def test_what_is_written_is_read(store: Store) -> None:
@@ -80,16 +80,16 @@ def test_a_cut_file_is_invalid_at_each_length_in_turn(written: bytes) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_file_with_any_byte_changed_is_invalid(data: st.DataObject, written: bytes) -> None:
-    place = data.draw(st.integers(0, len(written) - 1))
+    position = data.draw(st.integers(0, len(written) - 1))
     flip = data.draw(st.integers(1, 255))
     edited = bytearray(written)
-    edited[place] ^= flip
+    edited[position] ^= flip
     with pytest.raises(InvalidCell):
         read_record(bytes(edited), "cell.json")
 
 
 @given(more=st.binary(min_size=1, max_size=20), front=st.booleans())
-def test_a_file_with_more_in_it_is_invalid(more: bytes, front: bool) -> None:
+def test_a_file_with_bytes_added_is_invalid(more: bytes, front: bool) -> None:
     content = rfc8785.dumps(RECORD)
     digest = hashlib.sha256(content).hexdigest().encode()
     whole = b'{"digest":"' + digest + b'","record":' + content + b"}\n"
@@ -101,7 +101,7 @@ def test_a_file_with_more_in_it_is_invalid(more: bytes, front: bool) -> None:
 @pytest.mark.parametrize(
     ("old", "new"), [('"gap":0.3', '"gap":0.2'), ('"status":"ok"', '"status": "ok"')]
 )
-def test_an_edit_shows_without_the_old_digest(written: bytes, old: str, new: str) -> None:
+def test_an_edit_without_a_new_digest_is_invalid(written: bytes, old: str, new: str) -> None:
     assert old.encode() in written
     with pytest.raises(InvalidCell, match="digest does not fit"):
         read_record(written.replace(old.encode(), new.encode()), "cell.json")
@@ -145,14 +145,14 @@ def test_invalid_files_are_set_aside_and_valid_ones_stay(store: Store) -> None:
     assert store.read(KEY) == RECORD
 
 
-def test_a_sweep_removes_what_killed_writers_left_and_nothing_else(store: Store) -> None:
-    left = [store.folder / f".{KEY}.json.123.tmp", store.folder / f".{KEY}.diary"]
-    kept = [store.folder / "notes.txt", store.folder / f"{KEY}.json.invalid", store.path(KEY)]
-    for path in left + kept[:2]:
+def test_a_sweep_removes_files_of_killed_processes_and_nothing_else(store: Store) -> None:
+    leftovers = [store.folder / f".{KEY}.json.123.tmp", store.folder / f".{KEY}.log"]
+    untouched = [store.folder / "notes.txt", store.folder / f"{KEY}.json.invalid", store.path(KEY)]
+    for path in leftovers + untouched[:2]:
         path.write_text("x")
     store.sweep()
-    assert not any(path.exists() for path in left)
-    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in leftovers)
+    assert all(path.exists() for path in untouched)
 
 
 def test_half_written_files_are_no_cells(store: Store) -> None:
@@ -200,7 +200,7 @@ def test_a_file_is_on_disk_before_it_gets_its_name(
         assert events == ["file", "rename", "folder"]
 
 
-def test_a_failed_record_tells_of_its_failure() -> None:
+def test_a_failed_record_gives_its_failure() -> None:
     error = {"type": "TimeLimit", "message": "too slow", "traceback": "…"}
     failure = failure_from_record(KEY, RECORD | {"status": "failed", "error": error})
     assert (failure.key, failure.design, failure.seed) == (KEY, "ein Entwurf: θ̂", 0)
@@ -218,7 +218,7 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_cell_is_found_by_its_key_or_the_beginning_of_it(runs: Path) -> None:
+def test_a_cell_is_found_by_its_key_or_a_prefix_of_it(runs: Path) -> None:
     for cell in (KEY, KEY[:12]):
         path, record = find_cell(cell, runs)
         assert (path.name, record) == (f"{KEY}.json", RECORD)
@@ -230,13 +230,13 @@ def test_a_cell_is_found_by_its_file(runs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", ["", "zz", "0" * 64, "../one/cells/x", "*", "[a]", "no.json"])
-def test_a_cell_that_is_not_there_says_where_it_was_looked_for(runs: Path, cell: str) -> None:
+def test_the_error_for_a_missing_cell_names_the_folder(runs: Path, cell: str) -> None:
     message = re.escape(f"no cell begins with {cell!r} in {runs}.")
     with pytest.raises(RunError, match=message):
         find_cell(cell, runs)
 
 
-def test_a_beginning_that_fits_several_cells_is_refused(runs: Path) -> None:
+def test_a_prefix_of_several_keys_is_refused(runs: Path) -> None:
     both = runs / "one" / "cells"
     for name in ("abc1", "abc2"):
         (both / f"{name}.json").write_bytes(b"")

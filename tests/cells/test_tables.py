@@ -1,4 +1,4 @@
-"""Tables of runs, and when they are made again."""
+"""Tables of runs, and their cache."""
 
 import math
 import shutil
@@ -22,11 +22,11 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("runs")
-    (made / "bad.py").write_text(RAISES)
-    designs = ["leverage", str(made / "bad.py")]
-    run(RunSpec("custom", [WORLD], designs, SEEDS, "uniform", BUDGETS), made / "one", jobs=1)
-    return made / "one"
+    runs = tmp_path_factory.mktemp("runs")
+    (runs / "bad.py").write_text(RAISES)
+    designs = ["leverage", str(runs / "bad.py")]
+    run(RunSpec("custom", [WORLD], designs, SEEDS, "uniform", BUDGETS), runs / "one", jobs=1)
+    return runs / "one"
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ def test_every_cell_has_a_row(folder: Path, records: dict[str, CellRecord]) -> N
 
 def test_every_round_has_a_row(folder: Path, records: dict[str, CellRecord]) -> None:
     rows = read(run_tables(folder), "rounds")
-    found = {(row["key"], row["round"]): row for row in rows}
-    assert len(found) == len(rows) == len(SEEDS) * (2 + 5)
+    by_round = {(row["key"], row["round"]): row for row in rows}
+    assert len(by_round) == len(rows) == len(SEEDS) * (2 + 5)
     for key, record in records.items():
         if record["status"] != "ok":
-            assert (key, 0) not in found
+            assert (key, 0) not in by_round
             continue
         for number, round_ in enumerate(record["results"]["rounds"]):
-            row = found[key, number]
+            row = by_round[key, number]
             for name in ("gap", "pool_gap", "win_rate", "estimation_error", "design_efficiency"):
                 assert row[name] == round_["score"][name]
             assert row["bought"] == row["budget"] == record["cell"]["budgets"][number]
@@ -90,19 +90,19 @@ def test_every_round_has_a_row(folder: Path, records: dict[str, CellRecord]) -> 
 
 
 def test_every_question_has_a_row(folder: Path, records: dict[str, CellRecord]) -> None:
-    found: dict[tuple[str, int], list[tuple[int, ...]]] = {}
+    questions: dict[tuple[str, int], list[tuple[int, ...]]] = {}
     for row in read(run_tables(folder), "labels"):
         question = (row["prompt"], row["first"], row["second"], row["label"])
-        found.setdefault((row["key"], row["round"]), []).append(question)
+        questions.setdefault((row["key"], row["round"]), []).append(question)
     for key, record in records.items():
         for number, round_ in enumerate(record.get("results", {}).get("rounds", [])):
-            asked = found.pop((key, number))
-            assert [index for question in asked for index in question[:3]] == round_["pairs"]
-            assert [question[3] for question in asked] == round_["labels"]
-    assert not found
+            bought = questions.pop((key, number))
+            assert [index for question in bought for index in question[:3]] == round_["pairs"]
+            assert [question[3] for question in bought] == round_["labels"]
+    assert not questions
 
 
-def test_a_skipped_question_and_a_sampled_score_are_told(copied: Path) -> None:
+def test_a_skipped_question_and_a_sampled_score_are_in_the_tables(copied: Path) -> None:
     def change(record: CellRecord) -> None:
         for round_ in record["results"]["rounds"]:
             round_["labels"][0] = None
@@ -129,30 +129,30 @@ def test_tables_have_the_columns_that_are_declared(folder: Path) -> None:
         assert pq.read_schema(file) == schema(RELATIONS[relation])
 
 
-def test_tables_are_made_once_and_again_when_a_file_changes(
+def test_tables_are_cached_until_a_file_changes(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pairbench.cells.tables._BATCH", 5)
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
 
     def on_progress(done: int, total: int) -> None:
-        told.append((done, total))
+        progress.append((done, total))
 
     first = run_tables(copied, on_progress)
-    assert told == [(5, 12), (10, 12), (12, 12)]
-    told.clear()
+    assert progress == [(5, 12), (10, 12), (12, 12)]
+    progress.clear()
     assert run_tables(copied, on_progress) == first
-    assert not told
+    assert not progress
 
     def better(record: CellRecord) -> None:
         record["results"]["rounds"][0]["score"]["gap"] = 0
 
     _edit(copied, better)
     second = run_tables(copied, on_progress)
-    assert told
+    assert progress
     assert second.files != first.files
     assert all(row["gap"] == 0 for row in read(second, "rounds") if row["round"] == 0)
-    # What is of no use any more is gone.
+    # The outdated files are removed.
     assert set(second.files["cells"].parent.iterdir()) == set(second.files.values())
 
 
@@ -184,19 +184,21 @@ def test_runs_are_found_in_a_folder_or_are_one(folder: Path, tmp_path: Path) -> 
         run_folders(tmp_path / "nowhere")
 
 
-def test_a_cache_that_cannot_be_written_is_told(
+def test_a_cache_that_cannot_be_written_is_an_error(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PAIRBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(RunError, match=r"cannot keep .* PAIRBENCH_CACHE names another folder"):
+    with pytest.raises(
+        RunError, match=r"cannot cache the tables of .* Set PAIRBENCH_CACHE to another"
+    ):
         run_tables(copied)
 
 
-def _edit(folder: Path, how: Callable[[CellRecord], None]) -> None:
+def _edit(folder: Path, change: Callable[[CellRecord], None]) -> None:
     """Change the successful records of a run, and seal them again."""
     store = Store(folder / "cells")
     for key, record in list(store.records()):
         if record["status"] == "ok":
-            how(record)
+            change(record)
             store.write(key, record)

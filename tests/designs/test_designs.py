@@ -93,7 +93,7 @@ def test_only_a_control_is_shown_the_truth() -> None:
     world = environment.world(0)
     for view in seen[2:]:
         assert isinstance(view, ControlView)
-        np.testing.assert_array_equal(view.theta, world.best[0])
+        np.testing.assert_array_equal(view.theta, world.best_in_class[0])
         np.testing.assert_array_equal(view.covariance, world.best_covariance)
     for view in seen[:2]:
         assert not {"theta", "covariance"} & set(vars(view))

@@ -92,7 +92,7 @@ def test_the_reward_is_linear_where_a_theta_is_given(name: str) -> None:
         (drawn.held_out, drawn.truth.held_out),
     ):
         np.testing.assert_allclose(rewards, pool.phi @ drawn.truth.theta, atol=1e-12)
-    assert drawn.best[1] == 0
+    assert drawn.best_in_class[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_sharp_reference_knows_one_or_two_completions_a_prompt() -> None:
 def test_a_misspecified_reward_has_no_theta_and_a_floor() -> None:
     drawn = world("Misspecified")
     assert drawn.truth.theta is None
-    _, floor = drawn.best
+    _, floor = drawn.best_in_class
     assert floor > 0.05
     phi, rewards = drawn.held_out.phi.reshape(-1, 16), drawn.truth.held_out.reshape(-1)
     residual = rewards - phi @ np.linalg.lstsq(phi, rewards, rcond=None)[0]
@@ -271,7 +271,7 @@ def test_worlds_are_what_they_were(name: str) -> None:
 
 def test_the_best_value_is_that_of_a_design_no_worse_than_uniform() -> None:
     drawn = world("NearDuplicates")
-    theta, _ = drawn.best
+    theta, _ = drawn.best_in_class
     uniform = trace_criterion(drawn.best_covariance, uniform_information(drawn.pool, theta))
     assert 0 < drawn.optimal_criterion < uniform / 2
 

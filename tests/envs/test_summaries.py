@@ -377,7 +377,7 @@ def test_a_real_world_is_as_its_documentation_says(real: data.Arrays, kind: str)
     world = make_env(id_).world(0)
     check_world(world, real, scores, 2.0)
     start = world.gap(world.trainer.fit(world.pool, 1.0, np.empty((0, 3), np.int64), np.empty(0)))
-    floor = world.best[1]
+    floor = world.best_in_class[1]
     expected = {"summeval": (0.908, 0.433), "realsumm": (1.814, 0.869)}[kind]
     assert (start, floor) == pytest.approx(expected, abs=0.005)
 

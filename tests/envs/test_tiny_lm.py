@@ -123,7 +123,7 @@ def gaps(more: str, budgets: list[int]) -> NDArray[np.float64]:
 def test_the_gap_falls_with_labels_down_to_the_floor() -> None:
     start, few, many = gaps("", [30, 300])
     assert start > few > many
-    assert 0 < world().best[1] < few
+    assert 0 < world().best_in_class[1] < few
 
 
 def test_training_leaves_the_reference_alone_and_is_the_same_again() -> None:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare
 
 from pairbench import Belief, Laplace, Members, Pairs, Pool, View
-from pairbench.estimators import centred, reward_differences
+from pairbench.estimators import centre_rewards, reward_differences
 from pairbench.information import gaussian_forecast, sampled_forecast
 from tests.reference import all_pairs, history
 
@@ -90,7 +90,7 @@ def test_members_that_agree_are_certain(pool: Pool, rewards: Array) -> None:
 
 def test_centred_rewards_have_mean_zero_in_every_prompt(pool: Pool) -> None:
     rewards = np.random.default_rng(0).normal(size=(2, 3, *pool.valid.shape))
-    found = centred(pool, rewards)
+    found = centre_rewards(pool, rewards)
     for x in range(pool.n_prompts):
         there = pool.valid[x]
         expected = rewards[..., x, there] - rewards[..., x, there].mean(axis=-1, keepdims=True)

@@ -146,7 +146,7 @@ def test_duplicates_are_counted_and_empty_completions_left_out(tmp_path: Path) -
         assert row["unfit"] == 0
     assert done.empty > 0
     assert done.completions == 90 - done.empty
-    assert done.duplicates == read_corpus(tmp_path / "pool").duplicates > 30
+    assert done.duplicates == read_corpus(tmp_path / "pool").n_duplicates > 30
 
 
 def test_texts_that_have_become_too_long_are_left_out(tmp_path: Path) -> None:

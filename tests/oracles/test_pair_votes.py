@@ -204,7 +204,7 @@ def test_the_rows_share_weights_and_hold_the_recorded_pairs_alone(write: Write) 
     # Of prompt 1 a triangle and an edge that hangs on it; of prompt 3 one edge.
     edges = [(1, 4, 0), (1, 0, 2), (1, 2, 4), (1, 2, 3), (3, 4, 1)]
     records = read(write(*(line(*edge, [1, 0.5]) for edge in edges)))
-    rows = records.rows
+    rows = records.index
     np.testing.assert_allclose(rows.weights, [3 / 4, 1 / 4, 1])
     assert rows.prompts.tolist() == [1, 1, 3]
     assert rows.completions.tolist() == [[0, 2, 4], [2, 3, -1], [1, 4, -1]]
@@ -224,10 +224,10 @@ def test_the_rows_share_weights_and_hold_the_recorded_pairs_alone(write: Write) 
         assert small.texts is not None
         assert small.texts[row] == tuple(f"{x} {k}" for k in completions) + ("",) * (3 - there.stop)
     # And the votes go with them: the higher completion of each of these edges but two lost.
-    again = records.over(rows)
+    again = records.regroup(rows)
     assert again.pairs.tolist() == [[0, 0, 1], [0, 0, 2], [0, 1, 2], [1, 0, 1], [2, 0, 1]]
     np.testing.assert_array_equal(again.votes.answers[:, 0], [1, 0, 1, 1, 0])
-    assert [place.rpartition(" ")[2] for place in again.places] == ["2", "1", "3", "4", "5"]
+    assert [place.rpartition(" ")[2] for place in again.locations] == ["2", "1", "3", "4", "5"]
 
 
 @given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 5)), min_size=1))
@@ -239,8 +239,8 @@ def test_each_pair_of_the_new_pool_is_recorded_once(asked: set[tuple[int, int, i
     given_ = {pair: [("ann", float(hash(pair) % 2))] for pair in pairs}
     records = tabulate_votes(given_, dict.fromkeys(pairs, ""))  # type: ignore[arg-type]
     pool = Pool(np.random.default_rng(0).normal(size=(4, 6, 2)))
-    rows = records.rows
-    small, again = pool.regroup(rows), records.over(rows)
+    rows = records.index
+    small, again = pool.regroup(rows), records.regroup(rows)
     np.testing.assert_array_equal(again.pairs, np.argwhere(small.pair_mask))
     old = np.stack(
         [

@@ -75,8 +75,8 @@ def test_the_pool_is_the_recorded_pairs_and_the_rest_stays(
     pairs = old_pairs(env, seed)
     assert sorted(pairs) == sorted(votes)
     assert world.held_out.features.tobytes() == own.held_out.features.tobytes()
-    assert world.best[1] == 0.0
-    np.testing.assert_array_equal(world.best[0], own.best[0])
+    assert world.best_in_class[1] == 0.0
+    np.testing.assert_array_equal(world.best_in_class[0], own.best_in_class[0])
     new = np.argwhere(world.pool.pair_mask)
     rewards = [own.truth.rewards[x, i] - own.truth.rewards[x, j] for x, i, j in pairs]
     kept = world.truth.rewards

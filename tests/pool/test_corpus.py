@@ -106,7 +106,7 @@ def test_every_layout_says_the_same(write: Write, layout: str) -> None:
     assert texts(corpus) == {"P": {"a", "b", "c"}, "Q": {"a", "d"}}
     # The keys are of the content, so labels go from one layout to another.
     assert set(corpus.indices) == set(read_corpus(write(WIDE, "wide.jsonl")).indices)
-    assert (corpus.duplicates, corpus.n_single_completion, corpus.empty) == (0, 0, 0)
+    assert (corpus.n_duplicates, corpus.n_single_completion, corpus.n_empty) == (0, 0, 0)
     pool = corpus.pool(np.zeros((5, 2), dtype=np.float32))
     assert pool.valid.sum(axis=1).tolist() == [3, 2]
     assert pool.texts is not None
@@ -186,7 +186,7 @@ def test_chosen_over_rejected_is_an_answer(write: Write) -> None:
     questions = [(answer.first, answer.second) for answer in corpus.comparisons]
     assert corpus.pairs(questions, ["?"] * 3).tolist() == [[0, 0, 1], [0, 0, 1], [0, 1, 0]]
     assert {answer.value for answer in corpus.comparisons} == {1.0}
-    assert corpus.duplicates == 0
+    assert corpus.n_duplicates == 0
 
 
 def test_a_pool_may_hold_labels(write: Write) -> None:
@@ -208,7 +208,7 @@ def test_duplicates_are_merged_and_lonely_prompts_left_out(write: Write) -> None
         {"prompt": "P", "completions": ["a", "b", "a", "", "b\r\nc", "b\nc"]},
     ]
     corpus = read_corpus(write(rows))
-    assert (corpus.n_single_completion, corpus.duplicates, corpus.empty) == (2, 4, 1)
+    assert (corpus.n_single_completion, corpus.n_duplicates, corpus.n_empty) == (2, 4, 1)
     assert corpus.valid.tolist() == [[True, True, False, True, True, False]]
     assert corpus.prompts[0].number == 2  # its place in the file, where there are three
     assert corpus.indices[corpus.candidates[3].digest] == (0, 4)
@@ -218,7 +218,7 @@ def test_rows_of_one_prompt_are_put_together(write: Write) -> None:
     rows = [{"prompt": "P", "completions": [text]} for text in "aba"]
     corpus = read_corpus(write(rows))
     assert found(corpus) == {"P": ["a", "b", "a"]}
-    assert corpus.duplicates == 1
+    assert corpus.n_duplicates == 1
 
 
 def extras(k: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def losses_and_log_probs(lora_rank: int) -> tuple[list[float], list[list[float]]
     recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-3, lora_rank=lora_rank)
     run = run_on(words(longest=4, shortest=1), n=9)
     trainer = TRLTrainer(reference(), recipe, 1.0)
-    trained = trainer.trained(run.pool, run.beta, run.pairs, run.labels)
+    trained = trainer.fit_with_losses(run.pool, run.beta, run.pairs, run.labels)
     return trained.losses.tolist(), trained.policy.log_probs(run.pool).tolist()
 
 

@@ -90,7 +90,7 @@ def test_losses_are_those_of_trl(loss: str, lora_rank: int, epochs: int) -> None
     for ends in (False, True) if loss == "dpo" else (False,):
         ours = train_fleet(start, [run], recipe, ends=ends)[0]
         trainer = TRLTrainer(start, recipe, 1.0, ends=ends)
-        theirs = trainer.trained(run.pool, run.beta, run.pairs, run.labels)
+        theirs = trainer.fit_with_losses(run.pool, run.beta, run.pairs, run.labels)
         assert len(ours.losses) == 8 * epochs
         assert np.ptp(ours.losses) > 1e-2
         np.testing.assert_allclose(ours.losses, theirs.losses, atol=1e-5)
@@ -104,11 +104,11 @@ def test_trl_leaves_out_what_has_no_winner_and_leaves_nothing_behind(
     pool, start = words(), reference()
     trainer = TRLTrainer(start, RECIPE, 1.0)
     pairs, labels = np.array([[0, 1, 2], [1, 0, 1], [2, 3, 4]]), np.array([0.5, np.nan, 1.0])
-    found = trainer.trained(pool, 1.0, pairs, labels)
+    found = trainer.fit_with_losses(pool, 1.0, pairs, labels)
     assert len(found.losses) == 1
-    alone = trainer.trained(pool, 1.0, pairs[2:], labels[2:])
+    alone = trainer.fit_with_losses(pool, 1.0, pairs[2:], labels[2:])
     np.testing.assert_array_equal(found.losses, alone.losses)
-    nobody = trainer.trained(pool, 1.0, pairs[:2], labels[:2])
+    nobody = trainer.fit_with_losses(pool, 1.0, pairs[:2], labels[:2])
     assert len(nobody.losses) == 0
     captured = capfd.readouterr()
     assert captured.out == ""

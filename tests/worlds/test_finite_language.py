@@ -49,11 +49,11 @@ def world() -> LanguageWorld:
 
 def test_the_floor_is_the_least_gap_of_all_trainings(world: LanguageWorld) -> None:
     gaps = [world.gap(LogLinearPolicy(np.array([t]), 1.0)) for t in (0.0, 1.5, 9.0)]
-    assert world.best[1] == min(gaps) == gaps[1]
+    assert world.best_in_class[1] == min(gaps) == gaps[1]
 
 
 def test_they_see_all_pairs_without_noise(world: LanguageWorld) -> None:
-    assert world.best
+    assert world.best_in_class
     (first, *_) = world.saturated_trainers
     assert isinstance(first, Fixed)
     assert first.seen is not None
@@ -66,5 +66,5 @@ def test_they_see_all_pairs_without_noise(world: LanguageWorld) -> None:
 
 def test_designs_are_rated_by_the_pool(world: LanguageWorld) -> None:
     theta, _ = best_in_class(world.pool, world.truth.rewards, 1.0)
-    np.testing.assert_allclose(world.best[0], theta)
+    np.testing.assert_allclose(world.best_in_class[0], theta)
     np.testing.assert_allclose(world.best_covariance, policy_covariance(world.pool, theta, 1.0))

@@ -101,7 +101,7 @@ def test_a_random_agent_plays_to_the_end_and_the_return_is_the_fall_of_the_gap(
     for round_ in range(3):
         assert observation in env.observation_space
         assert observation["rounds_left"].tolist() == [3 - round_]
-        assert observation["labels_left"].tolist() == [env.marks[round_] - info["labels"]]
+        assert observation["labels_left"].tolist() == [env.budgets[round_] - info["labels"]]
         observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
         total += reward
         ended.append(terminated)
@@ -199,7 +199,7 @@ def test_what_is_bought_without_a_look_at_the_policy_trains_it_once(
     actions = []
     while env.ledger.rounds_left:
         actions.append(proper_action(env))
-        assert env.buy(actions[-1]) == env.batch - np.diff((0, *env.marks))[len(actions) - 1]
+        assert env.buy(actions[-1]) == env.batch - np.diff((0, *env.budgets))[len(actions) - 1]
     assert seen == []
     late = env.policy.fingerprint()
     assert env.score().gap == env.gap
@@ -370,15 +370,15 @@ def test_a_bad_schedule_is_refused(budgets: tuple[Any, ...]) -> None:
 
 
 def test_a_schedule_of_numpy_integers_is_a_schedule() -> None:
-    marks = check_budgets(list(np.array([10, 20])))
-    assert marks == (10, 20)
-    assert all(type(mark) is int for mark in marks)
+    budgets = check_budgets(list(np.array([10, 20])))
+    assert budgets == (10, 20)
+    assert all(type(budget) is int for budget in budgets)
 
 
 def test_the_environments_own_schedule_is_the_default() -> None:
     env = PairEnv(ID, prompts=2, dim=2)
-    assert env.marks == pairbench.make_env(ID).budgets
-    assert env.batch == max(np.diff((0, *env.marks)))
+    assert env.budgets == pairbench.make_env(ID).budgets
+    assert env.batch == max(np.diff((0, *env.budgets)))
     assert env.action_space.shape == (env.batch, 3)
 
 
@@ -477,10 +477,10 @@ def test_no_actions_spend_more_than_there_is(growing: PairEnv, seed: int) -> Non
     shape = growing.action_space.shape
     assert shape is not None
     while growing.ledger.rounds_left:
-        mark, before = growing.marks[growing.ledger.round], growing.ledger.spent
+        budget, before = growing.budgets[growing.ledger.round], growing.ledger.spent
         action = rng.integers(0, [5, 6, 6], size=shape)
         observation, _, _, _, info = growing.step(action)
-        assert before <= info["spent"] <= mark + 1e-9
+        assert before <= info["spent"] <= budget + 1e-9
         assert growing.observation_space.contains(observation)
     prompt, first, second = growing.pairs.T
     tokens = (growing.pool.lengths[prompt, first] + growing.pool.lengths[prompt, second]).sum()

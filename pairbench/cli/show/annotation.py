@@ -45,13 +45,13 @@ def _print_pool(planned: "AnnotationRound") -> None:
         f"{int(pool.valid.sum()):,} completions, {pool.n_pairs:,} pairs"
     )
     for count, singular, plural in (
-        (corpus.duplicates, "duplicate is never compared", "duplicates are never compared"),
+        (corpus.n_duplicates, "duplicate is never compared", "duplicates are never compared"),
         (
             corpus.n_single_completion,
             "prompt with one completion is left out",
             "prompts with one completion are left out",
         ),
-        (corpus.empty, "completion is empty", "completions are empty"),
+        (corpus.n_empty, "completion is empty", "completions are empty"),
         (corpus.n_without_text, "prompt has an id and no text", "prompts have ids and no text"),
     ):
         if count:
