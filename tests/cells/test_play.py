@@ -136,6 +136,7 @@ def test_any_integers_will_do(tiny: str, kind: Any) -> None:
 # -- reproducibility -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_replaying_an_episode_from_its_pairs_gives_it_again_bit_for_bit(

@@ -243,6 +243,7 @@ def test_forked_copies_of_a_worker_play_nothing_and_do_not_stay(
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_design_that_ends_its_process_as_if_all_were_well_fails_too(
     tiny: str, tmp_path: Path, write: Write, undisturbed: dict[str, Any], results: Results

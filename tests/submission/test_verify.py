@@ -87,6 +87,7 @@ def test_a_design_that_ships_is_reproduced(small: PlayedBoard, design: str, jobs
     assert read_entry(entry.to_bytes(), "x.json").level == "reproduced"
 
 
+@pytest.mark.slow
 def test_a_control_is_shown_the_truth_where_it_is_reproduced(small: PlayedBoard) -> None:
     played(small.board, small.run, ["oracle-i-optimal"])
     made = small.submitted("oracle-i-optimal")
