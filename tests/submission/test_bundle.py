@@ -114,6 +114,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_refused_within_little_memory(tmp_path: Path) -> None:
     compressor, size = lzma.LZMACompressor(preset=0), 2**29
     with (tmp_path / "bomb").open("wb") as file:

@@ -75,6 +75,7 @@ def test_cells_of_many_kinds_of_worlds_are_recomputed_and_reproduced(tmp_path: P
     assert (verdict.difference.seed, verdict.difference.round) == (7, 0)
 
 
+@pytest.mark.slow
 def test_an_open_entry_is_recomputed_with_its_changes(tmp_path: Path) -> None:
     board = small_board(tmp_path)
     made = submitted(tmp_path, board, "greedy-d", ridge=5.0)

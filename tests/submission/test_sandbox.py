@@ -314,6 +314,7 @@ def test_system_calls_that_break_isolation_are_refused() -> None:
     }
 
 
+@pytest.mark.slow
 def test_memory_and_open_files_are_limited() -> None:
     source = "def select(view, n):\n    return bytearray(3 * 2**30)"
     with pytest.raises(DesignFailed, match="MemoryError"):

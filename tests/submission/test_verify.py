@@ -117,6 +117,7 @@ def test_some_cells_can_be_drawn_by_the_secret(small: PlayedBoard, greedy: Submi
     assert seen == {True, False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "source", "played_again"),
     [(PROTOCOL, None, 2), (UNSTATED, "0" * 64, 2), (PROTOCOL, "0" * 64, 6)],
