@@ -262,7 +262,9 @@ def read_board(name: str, text: str) -> Board:
     try:
         content = tomllib.loads(text)
         if "name" in content:
-            raise InvalidParameter(f"board {name!r}: name: the folder names the board. Leave it out.")
+            raise InvalidParameter(
+                f"board {name!r}: name: a board has the name of its folder. Remove the field."
+            )
         digest = hashlib.sha256(rfc8785.dumps(content)).hexdigest()
         return Board.model_validate({"name": name, "digest": digest, **content})
     except ValidationError as error:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import rfc8785
 from pydantic import Field, StringConstraints, model_validator
 
-from pairbench.boards.entry import Digest, Manifest, Strict
-from pairbench.boards.strict import parsed_json, validated
+from pairbench.boards.entry import Digest, Manifest, StrictModel
+from pairbench.boards.strict import parse_strict_json, validate_model
 from pairbench.cells.plan import PROTOCOL, stated_protocol, version_for
 from pairbench.errors import InvalidSubmission
 from pairbench.spec.syntax import declared_encoding, syntax_digest
@@ -28,14 +28,14 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Figure = Annotated[float, Field(ge=0)]
 
 
-class BundledUsage(Strict):
+class BundledUsage(StrictModel):
     """What something took: see :class:`pairbench._util.metering.Usage`."""
 
     seconds: Figure
     peak_bytes: Count | None
 
 
-class BundledRound(Strict):
+class BundledRound(StrictModel):
     """A round of an episode, as :meth:`pairbench.cells.play.Episode.results` has it."""
 
     budget: Annotated[int, Field(ge=1)]
@@ -54,7 +54,7 @@ class BundledRound(Strict):
         return self
 
 
-class BundledCell(Strict):
+class BundledCell(StrictModel):
     """One episode.
 
     Attributes:
@@ -85,7 +85,7 @@ class BundledCell(Strict):
         return self
 
 
-class Bundle(Strict):
+class Bundle(StrictModel):
     """A design's cells on a board.
 
     Attributes:
@@ -146,9 +146,9 @@ def unpacked(data: bytes, name: str) -> tuple[Bundle, str]:
             :func:`packed` writes it.
     """
     content = _decompressed(data, name)
-    said = parsed_json(content, name)
+    said = parse_strict_json(content, name)
     _check_protocol(said, name)
-    bundle = validated(Bundle, said, name)
+    bundle = validate_model(Bundle, said, name)
     # One bundle, one text: what is not read could otherwise stand between what is.
     if rfc8785.dumps(bundle.model_dump(mode="json")) != content:
         raise InvalidSubmission(

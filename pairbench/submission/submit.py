@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pairbench.boards.board import Board
-from pairbench.boards.entry import BoardEntry, rounded
-from pairbench.boards.strict import validated
+from pairbench.boards.entry import BoardEntry, round_figure
+from pairbench.boards.strict import validate_model
 from pairbench.cells.plan import PROTOCOL, Cell
 from pairbench.cells.store import CellRecord, Store
 from pairbench.design.registry import design_details, design_spec
@@ -155,7 +155,7 @@ def make_submission(
     }
     cells = [bundled(one, record) for one, record in zip(planned, records, strict=True)]
     content = {"format": 1, "manifest": manifest, "source": source, "cells": cells}
-    bundle = validated(Bundle, content, "the submission")
+    bundle = validate_model(Bundle, content, "the submission")
     found = packed(bundle)
     return Submission(bundle, found, entry_of(bundle, found.digest), _remarks(manifest))
 
@@ -192,7 +192,7 @@ def entry_of(bundle: Bundle, digest: str) -> BoardEntry:
         "bundle": digest,
         "curves": [_curve(label, cells) for label, cells in groups.items()],
     }
-    return validated(BoardEntry, content, "the entry")
+    return validate_model(BoardEntry, content, "the entry")
 
 
 def slug(label: str, changes: Mapping[str, Any] | None = None) -> str:
@@ -238,13 +238,13 @@ def _curve(label: str, cells: Sequence[BundledCell]) -> dict[str, Any]:
         "unit": first.unit,
         "budgets": budgets,
         "seeds": [cell.seed for cell in cells],
-        "gaps": [[rounded(gap) for gap in row] for row in gaps],
-        "spent": [rounded(value) for value in spent.tolist()],
-        "start": rounded(start),
-        "floor": rounded(floor),
-        "efficiency": rounded(efficiency),
-        "win_rate": rounded(win_rate),
-        "seconds": rounded(float(np.mean(seconds))),
+        "gaps": [[round_figure(gap) for gap in row] for row in gaps],
+        "spent": [round_figure(value) for value in spent.tolist()],
+        "start": round_figure(start),
+        "floor": round_figure(floor),
+        "efficiency": round_figure(efficiency),
+        "win_rate": round_figure(win_rate),
+        "seconds": round_figure(float(np.mean(seconds))),
         "memory": max(known) if known else None,
     }
 

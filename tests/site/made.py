@@ -13,7 +13,7 @@ from pairbench.boards.entry import (
     Curve,
     SubmittedDesign,
     Verification,
-    rounded,
+    round_figure,
     write_entry,
 )
 from pairbench.cells.plan import PROTOCOL
@@ -81,7 +81,7 @@ def make_entry(
                 unit="labels",
                 budgets=tuple(marks),
                 seeds=board.seeds,
-                gaps=tuple(tuple(rounded(gap) for gap in row) for row in gaps.tolist()),
+                gaps=tuple(tuple(round_figure(gap) for gap in row) for row in gaps.tolist()),
                 spent=tuple(float(mark) for mark in marks),
                 start=0.9 + k,
                 floor=0.02 * k,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pairbench.boards.board import Board
-from pairbench.boards.strict import validated
+from pairbench.boards.strict import validate_model
 from pairbench.submission.admission import admitted
 from pairbench.submission.bundle import Bundle, Packed, packed
 from pairbench.submission.submit import Submission, make_submission
@@ -90,4 +90,4 @@ def repacked(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> Packed
     """The bundle with something changed in its JSON, in proper form."""
     content = bundle.model_dump(mode="json")
     change(content)
-    return packed(validated(Bundle, content, "the changed bundle"))
+    return packed(validate_model(Bundle, content, "the changed bundle"))

@@ -166,7 +166,7 @@ def test_a_number_that_no_figure_can_be_is_refused(
 def test_a_key_that_stands_twice_is_refused(greedy: Submission) -> None:
     text = rfc8785.dumps(greedy.bundle.model_dump(mode="json"))
     twice = text.replace(b'"author":', b'"author":"Somebody","author":', 1)
-    refused(lzma.compress(twice), "the key 'author' stands twice")
+    refused(lzma.compress(twice), "the key 'author' occurs twice")
 
 
 def test_a_bundle_is_written_in_one_way_only(greedy: Submission) -> None:
