@@ -18,7 +18,7 @@ from pairbench.boards.diff import HEADINGS, diff, diff_json, diff_markdown
 from pairbench.boards.entry import BoardEntry, Verification, read_entry, write_entry
 from pairbench.boards.export import export
 from pairbench.boards.standings import Standing, standings
-from pairbench.boards.tables import rows, standing_rows, standings_markdown
+from pairbench.boards.tables import gap_table, standings_markdown, standings_table
 from pairbench.errors import InvalidParameter, InvalidSubmission, UnknownBoard
 from pairbench.stats.text import savings_text
 from tests.tiny_board import DESIGNS, NAME, TOML, played
@@ -199,7 +199,7 @@ def test_a_diff_can_be_a_comment_and_json(root: Path, changed: Callable[..., Pat
 
 def test_a_board_is_written_as_tables(root: Path) -> None:
     board, entries = load_board(NAME, root), load_entries(NAME, root)
-    standing, gaps = standing_rows(board, entries), rows(entries)
+    standing, gaps = standings_table(board, entries), gap_table(entries)
     assert pq.read_table(io.BytesIO(export(NAME, "parquet", root))) == standing
     assert pq.read_table(io.BytesIO(export(NAME, "parquet", root, cells=True))) == gaps
     assert len(json.loads(export(NAME, "json", root))) == len(DESIGNS)

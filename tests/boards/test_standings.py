@@ -18,10 +18,10 @@ from pairbench.boards.standings import (
     Standing,
     Standings,
     check_complete,
-    comparison,
+    compare_entries,
+    gap_ratios,
     is_control,
     reference_of,
-    run_ratios,
     standings,
 )
 from pairbench.cells.plan import REFERENCE_REACH
@@ -152,7 +152,7 @@ def test_the_reference_saves_nothing() -> None:
     reference = on_two("uniform", spread, spread, budgets=REACH)
     (standing,) = standings(TWO, [reference]).closed
     assert standing.savings == standing.aulc == Estimate(1, 1, 1)
-    assert (standing.rank, standing.tied, standing.places) == (1, False, (1, 1))
+    assert (standing.rank, standing.tied, standing.rank_bounds) == (1, False, (1, 1))
     assert all(e.savings == Estimate(1, 1, 1) for e in standing.environments)
     assert standing.environments[0].budgets == BUDGETS
 
@@ -185,7 +185,7 @@ def test_seeds_are_paired_in_whatever_order_they_stand() -> None:
     best = standings(TWO, [reference, entry("mine", *curves)]).closed[0]
     assert figures(best.savings) == pytest.approx((2, 2, 2))
     assert [figures(r) for r in best.environments[0].ratios] == [pytest.approx((0.5,) * 3)] * 4
-    assert comparison(TWO, best.entry, reference).ratio.high == pytest.approx(0.5)
+    assert compare_entries(TWO, best.entry, reference).ratio.high == pytest.approx(0.5)
 
 
 def test_environments_may_differ_in_seeds_and_budgets() -> None:
@@ -304,7 +304,7 @@ def test_designs_stand_best_first_with_equal_ranks_for_ties() -> None:
     assert names[3:] == ["uniform", "bad"]
     assert [standing.rank for standing in table.closed] == [1, 2, 2, 4, 5]
     assert [standing.tied for standing in table.closed] == [False, True, True, False, False]
-    assert [standing.places for standing in table.closed] == [
+    assert [standing.rank_bounds for standing in table.closed] == [
         (1, 1),
         (2, 3),
         (2, 3),
@@ -318,7 +318,7 @@ def test_controls_are_shown_and_never_ranked() -> None:
         TWO,
         [times(8, 8, "oracle", control=True), times(0.5, 0.5, "first-two"), REFERENCE, times(2, 2)],
     )
-    shown = [(s.entry.design.name, s.rank, s.tied, s.places) for s in table.closed]
+    shown = [(s.entry.design.name, s.rank, s.tied, s.rank_bounds) for s in table.closed]
     assert shown == [
         ("mine", 1, False, (1, 1)),
         ("uniform", 2, False, (2, 2)),
@@ -394,7 +394,7 @@ def test_standings_do_not_depend_on_the_order_or_the_names_of_entries(
     assert [s.rank for s in there] == sorted(s.rank or 0 for s in here.values())
     for standing in there:
         other = here[standing.entry.design.name]
-        assert (standing.rank, standing.places) == (other.rank, other.places)
+        assert (standing.rank, standing.rank_bounds) == (other.rank, other.rank_bounds)
         assert figures(standing.savings) == pytest.approx(figures(other.savings), rel=1e-9)
         assert standing.savings.low <= standing.savings.value <= standing.savings.high
     assert (here["twin"].rank, here["twin"].tied) == (here["design-0"].rank, True)
@@ -463,7 +463,7 @@ def test_a_comparison_is_paired_by_world_and_budget() -> None:
     hard = np.array([[0.5], [1.0], [2.0], [4.0]])
     one = on_two("one", hard * falling(better=2), hard * falling(better=0.5))
     other = on_two("other", hard * falling(), hard * falling())
-    found_ = comparison(TWO, one, other)
+    found_ = compare_entries(TWO, one, other)
     better, worse = found_.environments
     assert [figures(ratio) for ratio in better.ratios] == [pytest.approx((0.5,) * 3)] * 4
     assert [figures(ratio) for ratio in worse.ratios] == [pytest.approx((2,) * 3)] * 4
@@ -487,7 +487,7 @@ def test_a_comparison_turned_round_says_the_opposite() -> None:
         on_two(name, *(falling() * np.exp(0.3 * rng.normal(size=(2, 4, 4)))))
         for name in ("one", "other")
     )
-    here, there = comparison(TWO, one, other), comparison(TWO, other, one)
+    here, there = compare_entries(TWO, one, other), compare_entries(TWO, other, one)
     assert here.ratio.value == pytest.approx(1 / there.ratio.value)
     assert here.improvement.value == pytest.approx(1 - there.improvement.value)
     for a, b in zip(here.environments, there.environments, strict=True):
@@ -499,7 +499,7 @@ def test_the_ratios_of_runs_are_paired_by_world() -> None:
     hard = np.array([[0.5], [1.0], [2.0], [4.0]])
     reference = on_two("uniform", hard * falling(REACH), falling(REACH), budgets=REACH)
     own = on_two("mine", hard * falling(better=2), hard * falling())
-    first, second = run_ratios(TWO, reference, own)
+    first, second = gap_ratios(TWO, reference, own)
     np.testing.assert_allclose(first, 0.5)
     np.testing.assert_allclose(second, hard[:, 0])
     profile = performance_profile([first, second], np.array([0.4, 0.5, 1.0, 4.0]))

@@ -26,11 +26,11 @@ from pairbench.boards.tables import (
     CURVES,
     ENTRIES,
     code_span,
-    places_text,
+    gap_table,
+    rank_bounds_text,
     rank_text,
-    rows,
-    standing_rows,
     standings_markdown,
+    standings_table,
 )
 from pairbench.stats.text import savings_text
 from tests.tiny_board import BUDGETS, DESIGNS, NAME, SEEDS, played
@@ -47,7 +47,7 @@ def entries(root: Path) -> list[BoardEntry]:
 
 
 def test_every_gap_of_every_entry_has_a_row(entries: list[BoardEntry]) -> None:
-    table = rows(entries)
+    table = gap_table(entries)
     assert table.schema == schema(CURVES)
     found = {
         (r["slug"], r["environment"], r["seed"], r["budget"]): (r["gap"], r["spent"])
@@ -71,7 +71,7 @@ def test_every_gap_of_every_entry_has_a_row(entries: list[BoardEntry]) -> None:
 
 
 def test_no_entries_have_a_table_without_rows() -> None:
-    table = rows([])
+    table = gap_table([])
     assert (table.num_rows, table.schema) == (0, schema(CURVES))
 
 
@@ -79,7 +79,7 @@ def test_a_table_of_standings_says_what_the_standings_say(
     root: Path, entries: list[BoardEntry]
 ) -> None:
     board = load_board(NAME, root)
-    found, table = standings(board, entries), standing_rows(board, entries)
+    found, table = standings(board, entries), standings_table(board, entries)
     assert table.schema == schema(ENTRIES)
     lines = table.to_pylist()
     assert len(lines) == len(found.closed) == len(DESIGNS)
@@ -103,7 +103,7 @@ def test_without_the_reference_entries_are_listed_without_figures(
     root: Path, entries: list[BoardEntry]
 ) -> None:
     others = [entry for entry in entries if entry.design.label != "uniform"]
-    lines = standing_rows(load_board(NAME, root), others).to_pylist()
+    lines = standings_table(load_board(NAME, root), others).to_pylist()
     assert [line["design"] for line in lines] == [entry.design.label for entry in others]
     assert {(line["rank"], line["savings"], line["worst"]) for line in lines} == {(None,) * 3}
 
@@ -115,7 +115,7 @@ def test_standings_are_a_table_of_markdown(root: Path, entries: list[BoardEntry]
     for row, standing in zip(shown, found.closed, strict=True):
         assert len(row) == 7
         control = standing.entry.design.label == "first-two"
-        assert row[0] == ("control" if control else places_text(standing.places))
+        assert row[0] == ("control" if control else rank_bounds_text(standing.rank_bounds))
         assert row[2] == savings_text(standing.savings)
         assert row[4].endswith(standing.worst.environment)
 
@@ -130,7 +130,7 @@ def test_no_text_of_an_entry_is_mark_up(text: str) -> None:
 
 
 def test_places_are_a_range() -> None:
-    assert [places_text(places) for places in ((1, 8), (3, 3), None)] == ["1–8", "3", "–"]
+    assert [rank_bounds_text(places) for places in ((1, 8), (3, 3), None)] == ["1–8", "3", "–"]
 
 
 def test_ranks_are_told_with_their_ties() -> None:
@@ -139,11 +139,11 @@ def test_ranks_are_told_with_their_ties() -> None:
 
 
 def test_parquet_holds_the_table_and_is_the_same_each_time(entries: list[BoardEntry]) -> None:
-    table = rows(entries)
+    table = gap_table(entries)
     data = to_parquet(table)
     assert pq.read_table(io.BytesIO(data)) == table
-    assert to_parquet(rows(list(entries))) == data
-    assert to_parquet(rows(entries[1:])) != data
+    assert to_parquet(gap_table(list(entries))) == data
+    assert to_parquet(gap_table(entries[1:])) != data
 
 
 VALUES = st.fixed_dictionaries(
@@ -186,7 +186,7 @@ def test_sums_and_dates_are_plain_in_json() -> None:
 
 
 def test_an_empty_table_has_headings_and_no_rows() -> None:
-    table = rows([])
+    table = gap_table([])
     assert json.loads(to_json(table)) == []
     assert to_csv(table).decode().splitlines() == [",".join(CURVES)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from pairbench._util.arrow import to_parquet
 from pairbench.boards.diff import BoardDiff, DesignDiff, Place
-from pairbench.boards.tables import rows
+from pairbench.boards.tables import gap_table
 from pairbench.cli.show.tables import print_diff, print_query_result, print_relations, write_output
 from pairbench.errors import OutputExists
 from pairbench.reports.query import RELATIONS, QueryResult
@@ -82,7 +82,7 @@ def test_a_difference_of_long_names_is_told_whole(capsys: pytest.CaptureFixture[
 def test_bytes_go_to_a_file_or_to_standard_output(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    data = to_parquet(rows([]))
+    data = to_parquet(gap_table([]))
     write_output(data, None)
     assert capfdbinary.readouterr().out == data
     write_output(data, tmp_path / "a.parquet")
