@@ -391,12 +391,12 @@ def _division_standings(
     """Compute the standings of one division, best first, followed by designs without rank."""
     if not entries:
         return ()
-    bootstrap_savings = _bootstrap_savings(indices, entries, reference)
-    bootstrap_ratios = _bootstrap_log_ratios(
+    savings_sample = _bootstrap_savings(indices, entries, reference)
+    ratio_sample = _bootstrap_log_ratios(
         [index.trapezoid_weights for index in indices], indices, entries, reference
     )
     ranked = [i for i, entry in enumerate(entries) if not is_control(board, entry)]
-    ranked_savings = bootstrap_savings.subset(ranked)
+    ranked_savings = savings_sample.subset(ranked)
     ranks = dict(zip(ranked, ranked_savings.ranks(), strict=True))
     rank_bounds = dict(zip(ranked, ranked_savings.rank_bounds(), strict=True))
     results = [
@@ -410,7 +410,7 @@ def _division_standings(
             environments=tuple(_environment_standing(index, entry, reference) for index in indices),
         )
         for i, (entry, mean_log_savings, mean_log_ratio) in enumerate(
-            zip(entries, bootstrap_savings.means(), bootstrap_ratios.means(), strict=True)
+            zip(entries, savings_sample.means(), ratio_sample.means(), strict=True)
         )
     ]
     return tuple(sorted(results, key=lambda s: (s.rank or np.inf, -s.savings.value)))
