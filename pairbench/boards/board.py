@@ -1,7 +1,7 @@
-"""Boards: standard runs, each a folder of ``leaderboards/`` with a ``board.toml``.
+"""Boards: standard runs, each defined by a ``board.toml`` in a folder of ``leaderboards/``.
 
-A board that is *published* takes entries (:mod:`pairbench.submission`), and its file never changes:
-a change makes another board, with the next version in its name.
+A *published* board accepts entries (:mod:`pairbench.submission`), and its file never changes: a
+change makes another board, with the next version in its name.
 """
 
 import datetime
@@ -32,60 +32,67 @@ from pairbench.spec.catalogue import WRAPPER
 from pairbench.view.budget import check_budgets
 
 
-def parsed_seeds(text: str) -> tuple[int, ...]:
-    """``"0:10"``, ``"3"`` or ``"1,2,5:8"`` as seeds; a range leaves out its end, as in Python.
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Parse seeds such as ``"0:10"``, ``"3"`` or ``"1,2,5:8"``.
+
+    Args:
+        text: numbers and ranges, separated by commas; a range excludes its end, as in Python.
 
     Raises:
-        InvalidParameter: If the text is something else.
+        InvalidParameter: If the text has another form, or the seeds are too many or out of range.
     """
     seeds: list[int] = []
     try:
         for part in text.split(","):
             first, colon, end = part.partition(":")
             span = range(int(first or 0), int(end)) if colon else range(int(first), int(first) + 1)
-            seeds += span[:_MOST_SEEDS]
+            seeds += span[:_MAX_SEEDS]  # so that a huge range is never written out
     except (ValueError, OverflowError):
         raise InvalidParameter(
             f"cannot read the seeds {text!r}. Write a range such as 0:10 (0 to 9), or 1,2,5."
         ) from None
-    if len(seeds) >= _MOST_SEEDS:
-        raise InvalidParameter(f"{text!r} are too many seeds; give less than {_MOST_SEEDS}.")
+    if len(seeds) >= _MAX_SEEDS:
+        raise InvalidParameter(
+            f"{text!r} has too many seeds. Give fewer than {_MAX_SEEDS:,}, such as 0:10."
+        )
     return check_seeds(seeds)
 
 
-def _read_seeds(value: object) -> object:
-    return parsed_seeds(value) if isinstance(value, str) else value
+def _seeds_from_text(value: object) -> object:
+    return parse_seeds(value) if isinstance(value, str) else value
 
 
-def _read_designs(value: object) -> object:
-    return _listed("all") if value == "all" else value
+def _designs_from_text(value: object) -> object:
+    return _expand_all("all") if value == "all" else value
 
 
-def _listed(design: str) -> list[str]:
-    """The design, or every one that is installed, but for those that wrap another one."""
+def _expand_all(design: str) -> list[str]:
+    """Expand ``"all"`` to every installed design that wraps no other one."""
     if design != "all":
         return [design]
     return [name for name in design_names() if describe_design(name)["family"] != WRAPPER]
 
 
-_VERSIONED = re.compile(r"-v\d+$")
-_MOST_SEEDS = 1_000_000
-Seeds = Annotated[tuple[int, ...], BeforeValidator(_read_seeds), AfterValidator(check_seeds)]
+_VERSION_SUFFIX = re.compile(r"-v\d+$")
+_MAX_SEEDS = 1_000_000
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds_from_text), AfterValidator(check_seeds)]
 Budgets = Annotated[tuple[int, ...], AfterValidator(check_budgets)]
 
 
-class _Strict(BaseModel):
+class _BoardModel(BaseModel):
+    """Immutable part of a board's file, which refuses fields that it does not declare."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class BoardEnvironment(_Strict):
-    """An environment of a board.
+class BoardEnvironment(_BoardModel):
+    """Environment of a board.
 
     Attributes:
-        spec: id and parameters.
-        seeds: ``"0:10"`` or a list; the board's own if not given.
-        budgets: cumulative numbers of labels; the board's own if not given.
-        optional: left out, with a note, where its data is missing.
+        spec: id of the environment and its parameters.
+        seeds: seeds, in the file as ``"0:10"`` or as a list; the board's if None.
+        budgets: cumulative budgets, in labels or money; the board's if None.
+        optional: whether the environment is left out, with a note, where its data is missing.
     """
 
     spec: str
@@ -94,13 +101,13 @@ class BoardEnvironment(_Strict):
     optional: bool = False
 
 
-class Testing(_Strict):
-    """A part of a board that is played in seconds, to see that all of it works.
+class SmokeTest(_BoardModel):
+    """Small run of a few seconds, which shows that a design works on the board.
 
     Attributes:
-        environments: some of the board's, or small ones of their kind.
-        seeds: as the board's.
-        budgets: as the board's.
+        environments: specs of some environments of the board, or of small ones of their kind.
+        seeds: seeds, in the file as ``"0:10"`` or as a list.
+        budgets: cumulative budgets, in labels or money.
     """
 
     environments: tuple[str, ...] = Field(min_length=1)
@@ -108,25 +115,25 @@ class Testing(_Strict):
     budgets: Budgets
 
 
-class Board(_Strict):
-    """A standard run.
+class Board(_BoardModel):
+    """Standard run, whose results can be compared and published.
 
     Attributes:
-        name: the folder's name; it does not stand in the file.
-        digest: SHA-256 of what the file says, as canonical JSON (RFC 8785); likewise.
+        name: name of the board's folder; not a field of the file.
+        digest: SHA-256 of the file's content as canonical JSON (RFC 8785); not a field of the file.
         title: one line.
-        description: what it is for.
-        reference: the design that label savings are measured against.
-        designs: what is run besides; ``"all"`` stands for every design that is installed,
-            but for those that wrap another one.
-        environments: what they are run on.
-        seeds: ``"0:10"`` or a list.
-        budgets: cumulative numbers of labels; each environment's own if not given.
-        published: the day from which on it takes entries; None where it is a study of its own.
-        controls: designs that are always shown and never ranked.
-        open: parameters of the environments that an entry of the open division may change; in the
-            closed one, all is as it stands here.
-        testing: a part that is played in seconds.
+        description: purpose of the board.
+        reference: spec of the design that label savings are measured against.
+        designs: specs of the other designs to run; in the file, ``"all"`` stands for every
+            installed design that wraps no other one.
+        environments: environments that the designs are run on.
+        seeds: seeds, in the file as ``"0:10"`` or as a list.
+        budgets: cumulative budgets, in labels or money; each environment's default if None.
+        published: day from which the board accepts entries; None for a study without entries.
+        controls: designs that are always listed and never ranked.
+        open: parameters of the environments that an entry of the open division may change; an
+            entry of the closed division changes none.
+        testing: small run that takes seconds.
     """
 
     name: str
@@ -134,39 +141,41 @@ class Board(_Strict):
     title: str
     description: str
     reference: str
-    designs: Annotated[tuple[str, ...], BeforeValidator(_read_designs)]
+    designs: Annotated[tuple[str, ...], BeforeValidator(_designs_from_text)]
     environments: tuple[BoardEnvironment, ...] = Field(min_length=1)
     seeds: Seeds
     budgets: Budgets | None = None
     published: datetime.date | None = None
     controls: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
-    testing: Testing | None = None
+    testing: SmokeTest | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Board":
-        if self.published is not None and not _VERSIONED.search(self.name):
+    def _check_version(self) -> "Board":
+        if self.published is not None and not _VERSION_SUFFIX.search(self.name):
             raise ValueError("the name of a published board ends in its version, as in 'name-v1'")
         return self
 
     def run_spec(
         self, *designs: str, testing: bool = False, changes: Mapping[str, Any] | None = None
     ) -> RunSpec:
-        """What to run.
+        """Return the settings of a run of the board.
 
         Args:
-            *designs: besides the board's own; ``"all"`` stands for every one that is installed.
-            testing: only the part that is played in seconds.
-            changes: parameters of the environments, as an open entry changes them.
+            *designs: specs of designs to run besides the board's; ``"all"`` stands for every
+                installed design that wraps no other one.
+            testing: whether to run only the small run that takes seconds.
+            changes: values of environment parameters that an entry of the open division changes.
 
         Raises:
-            InvalidParameter: If the board has no such part, or does not leave a change open.
+            InvalidParameter: If the board has no small run, or does not leave a parameter open to
+                change.
         """
         changes = dict(changes or {})
         if closed := sorted(changes.keys() - set(self.open)):
-            left = f"It leaves open: {', '.join(self.open)}." if self.open else "It leaves none."
+            open_ = f"It leaves open: {', '.join(self.open)}." if self.open else "It leaves none."
             raise InvalidParameter(
-                f"board {self.name!r} does not leave {closed[0]!r} open to change. {left}"
+                f"board {self.name!r} does not leave {closed[0]!r} open to change. {open_}"
             )
         environments, seeds, budgets = self.environments, self.seeds, self.budgets
         if testing:
@@ -174,14 +183,14 @@ class Board(_Strict):
                 raise InvalidParameter(f"board {self.name!r} has no part for testing.")
             environments = tuple(BoardEnvironment(spec=e) for e in self.testing.environments)
             seeds, budgets = self.testing.seeds, self.testing.budgets
-        further = [name for design in designs for name in _listed(design)]
+        added = [name for design in designs for name in _expand_all(design)]
         return RunSpec(
             name=self.name,
             environments=[
                 RunEnvironment(e.spec, seeds=e.seeds, budgets=e.budgets, optional=e.optional)
                 for e in environments
             ],
-            designs=(*self.designs, *further),
+            designs=(*self.designs, *added),
             seeds=seeds,
             reference=self.reference,
             budgets=budgets,
@@ -190,38 +199,38 @@ class Board(_Strict):
 
 
 def board_names(root: Path | None = None) -> list[str]:
-    """The names of all boards.
+    """List the names of all boards, sorted.
 
     Args:
-        root: a folder of boards; those that ship with pairbench if None.
+        root: folder of boards; the one that ships with pairbench if None.
     """
     return sorted(folder.name for folder in _folders(root))
 
 
 def load_board(name: str, root: Path | None = None) -> Board:
-    """A board by name.
+    """Load a board by name.
 
     Args:
-        name: its folder's.
-        root: see :func:`board_names`.
+        name: name of the board.
+        root: folder of boards; the one that ships with pairbench if None.
 
     Raises:
-        UnknownBoard: If there is none of that name.
-        InvalidParameter: If its file is not as it must be.
+        UnknownBoard: If no board has that name.
+        InvalidParameter: If the board's file is malformed.
     """
     folder = board_folder(name, root)
     return read_board(name, folder.joinpath("board.toml").read_text(encoding="utf-8"))
 
 
 def board_folder(name: str, root: Path | None = None) -> Traversable:
-    """Where a board's file and its entries are.
+    """Return the folder of a board's file and entries.
 
     Args:
-        name: the board's.
-        root: see :func:`board_names`.
+        name: name of the board.
+        root: folder of boards; the one that ships with pairbench if None.
 
     Raises:
-        UnknownBoard: If there is none of that name.
+        UnknownBoard: If no board has that name.
     """
     for folder in _folders(root):
         if folder.name == name:
@@ -230,7 +239,7 @@ def board_folder(name: str, root: Path | None = None) -> Traversable:
 
 
 def describe_board(name: str) -> dict[str, Any]:
-    """Name, title, and size, for listings."""
+    """Return a board's name, title and size, for listings."""
     board = load_board(name)
     size = {
         "environments": len(board.environments),
@@ -241,28 +250,34 @@ def describe_board(name: str) -> dict[str, Any]:
 
 
 def read_board(name: str, text: str) -> Board:
-    """A board from the text of its ``board.toml``.
+    """Parse the text of a ``board.toml``.
+
+    Args:
+        name: name of the board.
+        text: content of the file.
 
     Raises:
-        InvalidParameter: If the text is not as it must be; the message names the fields.
+        InvalidParameter: If the text is malformed; the message names the fields.
     """
     try:
         content = tomllib.loads(text)
         if "name" in content:
-            raise InvalidParameter(f"board {name!r}: name: that is the folder's, not the file's.")
+            raise InvalidParameter(
+                f"board {name!r}: name: a board has the name of its folder. Remove the field."
+            )
         digest = hashlib.sha256(rfc8785.dumps(content)).hexdigest()
         return Board.model_validate({"name": name, "digest": digest, **content})
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-        raise InvalidParameter(f"board {name!r}: {faults}.") from error
+        raise InvalidParameter(f"board {name!r}: {problems}.") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidParameter(f"board {name!r} is no TOML: {error}.") from error
-    except rfc8785.CanonicalizationError as error:  # a date without quotes, say
+    except rfc8785.CanonicalizationError as error:  # such as a date without quotes
         raise InvalidParameter(f"board {name!r}: {error}. Put dates in quotes.") from error
 
 
 def _folders(root: Path | None = None) -> list[Traversable]:
-    found: Traversable = resources.files("pairbench.leaderboards") if root is None else root
-    return [folder for folder in found.iterdir() if folder.joinpath("board.toml").is_file()]
+    parent: Traversable = resources.files("pairbench.leaderboards") if root is None else root
+    return [folder for folder in parent.iterdir() if folder.joinpath("board.toml").is_file()]

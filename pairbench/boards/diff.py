@@ -1,6 +1,6 @@
-"""Boards taken elsewhere, and what became of them: who came, went and changed, and who moved."""
+"""Differences between two versions of boards: new, removed, changed and moved designs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,22 +19,23 @@ from pairbench.stats.text import savings_text
 
 Kind = Literal["new", "gone", "changed", "moved"]
 HEADINGS = ("", "design", "rank", "saved", "gap", "level", "what differs")
-"""Of the rows that :meth:`BoardDiff.rows` gives."""
+"""Headings of the columns of :meth:`BoardDiff.rows`."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a board said of a design at one time.
+class DesignState:
+    """State of a design in one version of a board.
 
     Attributes:
-        rank: 1 + the number of designs in better tie groups; None where it was not ranked.
-        tied: whether another design had the same rank.
-        control: whether it was shown and never ranked.
-        savings: label savings; None where there were no standings.
-        gap: at the board's last budget, or the entry's where there were no standings, the mean over
-            seeds and the geometric mean over environments, reward units.
-        level: what was known of its figures.
-        bundle: digest of the bundle with its pairs.
+        rank: 1 + the number of designs in better tie groups; None if it is not ranked.
+        tied: whether another design has the same rank.
+        control: whether the design is listed and never ranked.
+        savings: label or money savings; None if the board has no standings.
+        gap: mean gap over seeds at the board's last budget, or at the entry's if the board has no
+            standings, as geometric mean over environments, reward units.
+        level: verification level of the figures, a key of
+            :data:`pairbench.boards.entry.LEVELS`.
+        bundle: digest of the bundle, which holds the design's pairs.
     """
 
     rank: int | None
@@ -48,26 +49,26 @@ class Place:
 
 @dataclass(frozen=True)
 class DesignDiff:
-    """A design of which two boards do not say the same.
+    """Difference between two versions of a board in one design.
 
     Attributes:
-        slug: the name of the entry's file.
-        design: its label.
-        before: what the old board said, None where it did not have it.
-        after: what the new one says, likewise.
-        fields: which fields of the entry differ, where both have one; none where its place moved
-            because of others.
+        slug: name of the entry's file, without its suffix.
+        design: label of the design.
+        before: state in the old version, None if the design is new.
+        after: state in the new version, None if the design was removed.
+        fields: fields of the entry that differ; empty if only one version has the entry, or if the
+            state differs because of other designs.
     """
 
     slug: str
     design: str
-    before: Place | None
-    after: Place | None
+    before: DesignState | None
+    after: DesignState | None
     fields: tuple[str, ...]
 
     @property
     def kind(self) -> Kind:
-        """What happened: it came, it went, its entry changed, or others moved it."""
+        """Kind of difference; a design has moved if its state differs and its entry does not."""
         if self.before is None:
             return "new"
         if self.after is None:
@@ -77,12 +78,13 @@ class DesignDiff:
 
 @dataclass(frozen=True)
 class BoardDiff:
-    """A board of which something differs.
+    """Difference between two versions of a board.
 
     Attributes:
-        board: its name.
-        rules: whether its ``board.toml`` says something else.
-        designs: those that differ: new ones first, then those gone, changed and moved; by name.
+        board: name of the board.
+        rules: whether the content of ``board.toml`` differs.
+        designs: designs that differ: the new ones first, then the removed, changed and moved ones,
+            each by slug.
     """
 
     board: str
@@ -90,21 +92,21 @@ class BoardDiff:
     designs: tuple[DesignDiff, ...]
 
     def summary(self) -> str:
-        """How many designs came, went, changed and moved: ``"1 new, 3 moved"``."""
+        """Count the designs by kind of difference, as in ``"1 new, 3 moved"``."""
         kinds = [design.kind for design in self.designs]
         counts = [f"{kinds.count(kind)} {kind}" for kind in _ORDER if kind in kinds]
         return ", ".join(["board.toml changed"] * self.rules + counts)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The designs as texts, under :data:`HEADINGS`; what differs as ``old → new``."""
+        """Format the designs as rows under :data:`HEADINGS`, with changes as ``old → new``."""
         return [
             (
                 design.kind,
                 design.design,
-                _told(design, lambda p: rank_text(p.rank, p.tied, control=p.control)),
-                _told(design, lambda p: savings_text(p.savings)),
-                _told(design, lambda p: f"{p.gap:.4g}"),
-                _told(design, lambda p: p.level),
+                _change_text(design, lambda s: rank_text(s.rank, s.tied, control=s.control)),
+                _change_text(design, lambda s: savings_text(s.savings)),
+                _change_text(design, lambda s: f"{s.gap:.4g}"),
+                _change_text(design, lambda s: s.level),
                 ", ".join(design.fields),
             )
             for design in self.designs
@@ -112,70 +114,65 @@ class BoardDiff:
 
 
 @dataclass(frozen=True)
-class _Side:
-    """A board as one of the two states has it; its file is not known beside a single entry."""
+class _BoardVersion:
+    """Version of a board.
+
+    Attributes:
+        digest: digest of the board's file.
+        board: the board, None if only the file of an entry is given.
+        entries: entries by slug.
+    """
 
     digest: str
     board: Board | None
     entries: Mapping[str, BoardEntry]
 
-    def places(self) -> dict[str, Place]:
-        """What is said of each design."""
+    def design_states(self) -> dict[str, DesignState]:
+        """Return the state of each design by slug."""
         board, entries = self.board, list(self.entries.values())
         if board is None:
-            return {e.design.slug: _place(e, control=e.design.control) for e in entries}
-        found = standings(board, entries)
-        placed = {s.entry.design.slug: s for s in (*found.closed, *found.open)}
+            return {e.design.slug: _design_state(e, control=e.design.control) for e in entries}
+        results = standings(board, entries)
+        by_slug = {s.entry.design.slug: s for s in (*results.closed, *results.open)}
         return {
-            slug: _place(entry, control=is_control(board, entry), standing=placed.get(slug))
+            slug: _design_state(entry, control=is_control(board, entry), standing=by_slug.get(slug))
             for slug, entry in self.entries.items()
         }
 
 
 def diff(old: Path, new: Path) -> tuple[BoardDiff, ...]:
-    """What differs between two states of boards.
+    """Compare two versions of boards.
 
     Args:
-        old: a folder of boards, a checkout that has one named ``leaderboards``, a board's own
-            folder, or an entry's file.
-        new: the same of another time.
+        old: a folder of boards, a checkout with such a folder named ``leaderboards``, the folder of
+            one board, or the file of an entry.
+        new: another version of the same.
 
     Returns:
-        The boards of which something differs, by name.
+        The differences of each board that differs, by name.
 
     Raises:
-        InvalidParameter: If one is nothing of the kind.
-        InvalidSubmission: If an entry is not what it must be.
+        InvalidParameter: If one path is nothing of the kind.
+        InvalidSubmission: If an entry is malformed.
     """
-    before, after = _sides(old), _sides(new)
-    found = []
-    for name in sorted(before.keys() | after.keys()):
-        one, other = before.get(name, _NONE), after.get(name, _NONE)
-        if one == other:
+    old_boards, new_boards = _load_versions(old), _load_versions(new)
+    differences = []
+    for name in sorted(old_boards.keys() | new_boards.keys()):
+        before = old_boards.get(name, _MISSING_BOARD)
+        after = new_boards.get(name, _MISSING_BOARD)
+        if before == after:
             continue
-        was, now = one.places(), other.places()
-        designs = [
-            DesignDiff(
-                slug,
-                (other.entries.get(slug) or one.entries[slug]).design.label,
-                was.get(slug),
-                now.get(slug),
-                _fields(one.entries.get(slug), other.entries.get(slug)),
-            )
-            for slug in sorted(was.keys() | now.keys())
-            if one.entries.get(slug) != other.entries.get(slug) or was[slug] != now[slug]
-        ]
-        rules = name in before and name in after and one.digest != other.digest
+        designs = _diff_designs(before, after)
+        rules = name in old_boards and name in new_boards and before.digest != after.digest
         if designs or rules:
-            designs.sort(key=lambda design: _ORDER.index(design.kind))
-            found.append(BoardDiff(name, rules, tuple(designs)))
-    return tuple(found)
+            differences.append(BoardDiff(name, rules, designs))
+    return tuple(differences)
 
 
-def diff_markdown(found: Sequence[BoardDiff]) -> str:
-    """The same as tables of GitHub's Markdown, such as a comment on a pull request."""
+def diff_markdown(differences: Sequence[BoardDiff]) -> str:
+    """Format differences as tables of GitHub Markdown, such as for a comment on a pull request."""
     blocks = []
-    for board in found:
+    for board in differences:
         lines = [f"**{board.board}**: {board.summary()}", ""]
         if board.designs:
             lines += [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
@@ -186,67 +183,83 @@ def diff_markdown(found: Sequence[BoardDiff]) -> str:
     return "\n\n".join(blocks or ["No entry differs."]) + "\n"
 
 
-def diff_json(found: Sequence[BoardDiff]) -> list[dict[str, Any]]:
-    """The same as JSON; infinite interval ends are null."""
-    boards: list[dict[str, Any]] = replace_nonfinite([asdict(board) for board in found])
-    for board, told in zip(found, boards, strict=True):
-        for design, row in zip(board.designs, told["designs"], strict=True):
-            row["kind"] = design.kind
+def diff_json(differences: Sequence[BoardDiff]) -> list[dict[str, Any]]:
+    """Return differences as JSON, in which infinite ends of intervals are null."""
+    boards: list[dict[str, Any]] = replace_nonfinite([asdict(board) for board in differences])
+    for board, board_json in zip(differences, boards, strict=True):
+        for design, design_json in zip(board.designs, board_json["designs"], strict=True):
+            design_json["kind"] = design.kind
     return boards
 
 
 _ORDER: tuple[Kind, ...] = ("new", "gone", "changed", "moved")
-_NONE = _Side("", None, {})
+_MISSING_BOARD = _BoardVersion("", None, {})
 
 
-def _sides(path: Path) -> dict[str, _Side]:
-    """The boards of one state, by name."""
+def _load_versions(path: Path) -> dict[str, _BoardVersion]:
+    """Load the boards at a path, by name."""
     if path.is_file():
         entry = read_entry(path.read_bytes(), path.name)
-        return {entry.board: _Side(entry.board_digest, None, {entry.design.slug: entry})}
+        return {entry.board: _BoardVersion(entry.board_digest, None, {entry.design.slug: entry})}
     folder = path.resolve()
     if (folder / "board.toml").is_file():
-        return {folder.name: _side(folder.name, folder.parent)}
+        return {folder.name: _load_version(folder.name, folder.parent)}
     if (folder / "leaderboards").is_dir():
         folder /= "leaderboards"
     names = board_names(folder) if folder.is_dir() else []
     if not names:
         raise InvalidParameter(
-            f"{path} is no folder of boards, no board and no entry. Give two states of the same "
-            "of these, such as the leaderboards of two checkouts."
+            f"{path} is no folder of boards, no board and no entry. Give two versions of one of "
+            "these, such as the leaderboards of two checkouts."
         )
-    return {name: _side(name, folder) for name in names}
+    return {name: _load_version(name, folder) for name in names}
 
 
-def _side(name: str, root: Path) -> _Side:
+def _load_version(name: str, root: Path) -> _BoardVersion:
     board, entries = load_board(name, root), load_entries(name, root)
-    return _Side(board.digest, board, {entry.design.slug: entry for entry in entries})
+    return _BoardVersion(board.digest, board, {entry.design.slug: entry for entry in entries})
 
 
-def _place(entry: BoardEntry, *, control: bool, standing: Standing | None = None) -> Place:
+def _diff_designs(before: _BoardVersion, after: _BoardVersion) -> tuple[DesignDiff, ...]:
+    """Compare the designs of two versions of a board, sorted by kind of difference and slug."""
+    old_states, new_states = before.design_states(), after.design_states()
+    designs = []
+    for slug in sorted(old_states.keys() | new_states.keys()):
+        old_entry, new_entry = before.entries.get(slug), after.entries.get(slug)
+        entry = new_entry or before.entries[slug]
+        old_state, new_state = old_states.get(slug), new_states.get(slug)
+        if old_entry != new_entry or old_state != new_state:
+            fields = _changed_fields(old_entry, new_entry)
+            designs.append(DesignDiff(slug, entry.design.label, old_state, new_state, fields))
+    return tuple(sorted(designs, key=lambda design: _ORDER.index(design.kind)))
+
+
+def _design_state(
+    entry: BoardEntry, *, control: bool, standing: Standing | None = None
+) -> DesignState:
     if standing is None:
-        last = [float(np.mean([row[-1] for row in curve.gaps])) for curve in entry.curves]
+        last_gaps = [float(np.mean([row[-1] for row in curve.gaps])) for curve in entry.curves]
     else:
-        last = [environment.gaps[-1].value for environment in standing.environments]
+        last_gaps = [environment.gaps[-1].value for environment in standing.environments]
     with np.errstate(divide="ignore"):  # a gap may be 0
-        gap = float(np.exp(np.mean(np.log(last))))
+        gap = float(np.exp(np.mean(np.log(last_gaps))))
     if standing is None:
-        return Place(None, False, control, None, gap, entry.level, entry.bundle)
-    return Place(
+        return DesignState(None, False, control, None, gap, entry.level, entry.bundle)
+    return DesignState(
         standing.rank, standing.tied, control, standing.savings, gap, entry.level, entry.bundle
     )
 
 
-def _fields(before: BoardEntry | None, after: BoardEntry | None) -> tuple[str, ...]:
-    """The fields of two entries that differ, by name."""
+def _changed_fields(before: BoardEntry | None, after: BoardEntry | None) -> tuple[str, ...]:
+    """Return the sorted names of the fields in which two entries differ."""
     if before is None or after is None:
         return ()
-    one, other = before.content(), after.content()
-    names = sorted(one.keys() | other.keys())
-    return tuple(name for name in names if one.get(name) != other.get(name))
+    old_content, new_content = before.content(), after.content()
+    names = sorted(old_content.keys() | new_content.keys())
+    return tuple(name for name in names if old_content.get(name) != new_content.get(name))
 
 
-def _told(design: DesignDiff, text: Any) -> str:
-    """What was before and what is now, once where that is the same."""
-    texts = [text(place) for place in (design.before, design.after) if place is not None]
-    return " → ".join(dict.fromkeys(texts))
+def _change_text(design: DesignDiff, format_state: Callable[[DesignState], str]) -> str:
+    """Format a figure's old and new text as ``old → new``, or one text if they are equal."""
+    states = [state for state in (design.before, design.after) if state is not None]
+    return " → ".join(dict.fromkeys(format_state(state) for state in states))

@@ -1,4 +1,4 @@
-"""Export of a board: standings, cells or references in one file."""
+"""Export of a board's standings, gaps or bibliography to a file."""
 
 from pathlib import Path
 
@@ -7,44 +7,49 @@ from pairbench.boards.board import load_board
 from pairbench.boards.collection import load_entries
 from pairbench.boards.references import bibtex
 from pairbench.boards.standings import standings
-from pairbench.boards.tables import rows, standing_rows, standings_markdown
+from pairbench.boards.tables import gap_table, standings_markdown, standings_table
 from pairbench.errors import InvalidParameter
 
 
-def export(name: str, form: str, root: Path | None = None, *, cells: bool = False) -> bytes:
-    """A board as a file.
+def export(name: str, file_format: str, root: Path | None = None, *, cells: bool = False) -> bytes:
+    """Export a board, and return the content of the file.
 
     Args:
-        name: the board's.
-        form: ``"parquet"``, ``"csv"`` or ``"json"``, one design a row; ``"markdown"``, the
-            standings to be read; or ``"bibtex"``, what the designs are from.
-        root: a folder of boards; those that ship with pairbench if None.
-        cells: every gap of every design instead, one a row.
+        name: name of the board.
+        file_format: ``"parquet"``, ``"csv"`` or ``"json"`` for a table of the standings with one
+            row per design; ``"markdown"`` for the standings as a page; or ``"bibtex"`` for the
+            bibliography of the designs.
+        root: folder of boards; the one that ships with pairbench if None.
+        cells: whether to export, instead of the standings, a table with one row for each gap of
+            each design.
 
     Raises:
-        UnknownBoard: If there is no such board.
-        InvalidParameter: If it has no entries, or gaps are asked for in a form that has no rows.
-        InvalidSubmission: If an entry is not what it must be.
+        UnknownBoard: If no board has that name.
+        InvalidParameter: If the board has no entries, if the format is unknown, or if gaps are
+            requested in a format that is no table.
+        InvalidSubmission: If an entry is malformed.
     """
     board, entries = load_board(name, root), load_entries(name, root)
     if not entries:
         raise InvalidParameter(
-            f"board {name!r} has no entries. `pairbench submit` makes one; --boards names another "
-            "folder of boards."
+            f"board {name!r} has no entries. Make one by `pairbench submit`, or name another "
+            "folder of boards by --boards."
         )
-    if form in WRITERS:
-        return WRITERS[form](rows(entries) if cells else standing_rows(board, entries))
+    if file_format in WRITERS:
+        table = gap_table(entries) if cells else standings_table(board, entries)
+        return WRITERS[file_format](table)
     if cells:
-        raise InvalidParameter(f"cells are written as {', '.join(WRITERS)}; got {form}.")
-    if form == "markdown":
-        found = standings(board, entries)
-        if found.reference is None:
+        raise InvalidParameter(f"cells are written as {', '.join(WRITERS)}; got {file_format!r}.")
+    if file_format == "markdown":
+        results = standings(board, entries)
+        if results.reference is None:
             raise InvalidParameter(
-                f"board {name!r} has no standings: its reference {board.reference!r} has no entry."
+                f"board {name!r} has no standings, because its reference {board.reference!r} has "
+                "no entry. Export another format, or submit the reference."
             )
-        return standings_markdown(found).encode()
-    if form == "bibtex":
+        return standings_markdown(results).encode()
+    if file_format == "bibtex":
         return bibtex({entry.design.label: entry.design.citation for entry in entries}).encode()
     raise InvalidParameter(
-        f"a board is written as {', '.join(WRITERS)}, markdown or bibtex; got {form!r}."
+        f"a board is written as {', '.join(WRITERS)}, markdown or bibtex; got {file_format!r}."
     )

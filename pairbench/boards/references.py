@@ -1,7 +1,7 @@
-"""The publications that designs are from, as BibTeX.
+"""Publications of designs, parsed from their sources and written as BibTeX.
 
-Designs name their sources in a line of prose, ``Authors year, Title, venue, arXiv number``, with or
-without quotes around the title, in which remarks may stand before, behind and between.
+A design names its sources in prose, ``Authors year, Title, venue, arXiv number``, with or without
+quotes around the title. Remarks may precede, separate and follow the publications.
 """
 
 import re
@@ -15,158 +15,161 @@ _NAME = r"(?:(?:van|von|de|der|den|di|la|Van|Von|De|La) )*[^\W\d_a-z][^\W\d_]*(?
 _AUTHOR = rf"{_NAME}(?: {_NAME})?"
 _PUBLICATION = re.compile(
     rf"(?<![\w-])(?P<authors>{_AUTHOR}(?:, (?!and ){_AUTHOR})*(?:,? and {_AUTHOR})?)"
-    r"(?P<more>,? et al\.)? (?P<year>(?:18|19|20)\d\d), "
+    r"(?P<et_al>,? et al\.)? (?P<year>(?:18|19|20)\d\d), "
 )
 _QUOTED = re.compile(r'["“](?P<title>[^"“”]+?),?["”](?:, (?P<rest>.*))?', re.DOTALL)
 _ARXIV = re.compile(r"arXiv:? ?(\d{4}\.\d{4,5})")
-# A piece between commas that is where something stands or what is said of it, not the title.
+# Text between commas that is a location in a publication or a remark, not a part of the title.
 _REMARK = re.compile(
     r"(?:for|with|which|where|there|here|turned|after|see|introduction|section|Section|eq\.|"
     r"Algorithm \d|arXiv)\b"
 )
-_PIECE = re.compile(r", (?![^()]*\))")
-_END = re.compile(r"; |\. (?=[A-Z])|, and (?=that )")
+_COMMA = re.compile(r", (?![^()]*\))")
+_SENTENCE_END = re.compile(r"; |\. (?=[A-Z])|, and (?=that )")
 _WORD = re.compile(r"[^\W\d_]+")
-_LITTLE = {"a", "an", "the", "on", "in", "of", "to", "for", "and", "is", "are"}
+_STOP_WORDS = {"a", "an", "the", "on", "in", "of", "to", "for", "and", "is", "are"}
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What a source names.
+    """Publication that a design's source names.
 
     Attributes:
-        authors: surnames.
-        more: whether there are others, "et al.".
-        year: of it.
-        title: without quotes; empty where the source gives a number alone.
-        venue: where it appeared, None where the source does not say.
-        arxiv: its number there, likewise.
+        authors: surnames of the authors.
+        et_al: whether there are further authors, "et al.".
+        year: year of publication.
+        title: title without quotes; empty if the source gives only a number.
+        venue: journal or conference, None if the source names none.
+        arxiv: arXiv number, None if the source gives none.
     """
 
     authors: tuple[str, ...]
-    more: bool
+    et_al: bool
     year: int
     title: str
     venue: str | None = None
     arxiv: str | None = None
 
 
-PAPER = Publication(
+CRITERION_PAPER = Publication(
     ("Han", "Goyal", "Ma"),
     False,
     2026,
     "Which Pairs to Compare for LLM Post-Training?",
     arxiv="2606.19607",
 )
-"""Where the criterion of the optimal designs is from."""
+"""Publication of the criterion of the optimal designs."""
 
 
-def publications(source: str) -> list[Publication]:
-    """The publications that a design's source names, in its order; remarks are left out.
+def parse_publications(source: str) -> list[Publication]:
+    """Parse the publications that a design's source names, in order, without remarks.
 
     Args:
-        source: as a design's ``Source:`` line has it.
+        source: text of the ``Source:`` line of a design's docstring.
     """
     starts = list(_PUBLICATION.finditer(source))
     ends = [*(match.start() for match in starts), len(source)][1:]
     return [
-        _publication(match, source[match.end() : end])
+        _parse_publication(match, source[match.end() : end])
         for match, end in zip(starts, ends, strict=True)
     ]
 
 
 def bibtex(sources: Mapping[str, str | None]) -> str:
-    """A bibliography: pairbench, the paper of its criterion, and what designs are from.
+    """Write a bibliography of pairbench, the paper of its criterion, and the designs' publications.
 
-    A publication stands once, however many designs are from it; they are its ``keywords``. Designs
-    without publication are keywords of pairbench itself.
+    A publication has one entry, whose ``keywords`` are the designs that name it. Designs that name
+    no publication are keywords of pairbench's entry.
 
     Args:
-        sources: of each design, by name; None where it has none.
+        sources: source of each design, by name; None if it has none.
     """
-    found: dict[str, Publication] = {_known_by(PAPER): PAPER}
-    designs: dict[str, list[str]] = {_known_by(PAPER): []}
-    homeless = []
+    publications = {_identity(CRITERION_PAPER): CRITERION_PAPER}
+    designs: dict[str, list[str]] = {_identity(CRITERION_PAPER): []}
+    unpublished = []
     for design, source in sources.items():
-        named = publications(source or "")
-        homeless += [design] * (not named)
-        for publication in named:
-            known = _known_by(publication)
-            found[known] = _merged(found.get(known, publication), publication)
-            own = designs.setdefault(known, [])
-            own += [design] * (design not in own)
-    keys = _keys(found.values())
-    entries = [_own(homeless)]
-    for key, (known, publication) in zip(keys, found.items(), strict=True):
-        entries.append(_entry(key, publication, designs[known]))
+        cited = parse_publications(source or "")
+        if not cited:
+            unpublished.append(design)
+        for publication in cited:
+            identity = _identity(publication)
+            publications[identity] = _merge(publications.get(identity, publication), publication)
+            citing = designs.setdefault(identity, [])
+            if design not in citing:
+                citing.append(design)
+    keys = _citation_keys(publications.values())
+    entries = [_package_entry(unpublished)]
+    for key, (identity, publication) in zip(keys, publications.items(), strict=True):
+        entries.append(_publication_entry(key, publication, designs[identity]))
     return "\n".join(entries)
 
 
 def latex(text: str) -> str:
-    """Text as LaTeX writes it: accents as commands, what has a meaning there escaped.
+    """Convert text to LaTeX: accented letters become commands, special characters are escaped.
 
     Args:
-        text: what LaTeX has no command for is left as it is.
+        text: the text; characters that have no command here stay as they are.
     """
-    return "".join(_letter(c) for c in unicodedata.normalize("NFC", text))
+    return "".join(_latex_character(c) for c in unicodedata.normalize("NFC", text))
 
 
-def _publication(match: re.Match[str], behind: str) -> Publication:
-    """A publication from its authors and year, and the text up to the next one."""
-    number = _ARXIV.search(behind)
-    if quoted := _QUOTED.match(behind):
+def _parse_publication(match: re.Match[str], text: str) -> Publication:
+    """Parse a publication from the match of its authors and year, and the text that follows."""
+    number = _ARXIV.search(text)
+    if quoted := _QUOTED.match(text):
         title, rest = quoted["title"], quoted["rest"] or ""
-        pieces = _pieces(rest)
+        parts = _split_at_commas(rest)
     else:
-        title, *pieces = _pieces(behind)
-        while pieces and pieces[0][:1].islower() and not _REMARK.match(pieces[0]):
-            title += f", {pieces.pop(0)}"
-    venue = pieces[0] if pieces and not _REMARK.match(pieces[0]) else None
+        title, *parts = _split_at_commas(text)
+        # A title may contain commas; then its next part begins in lower case.
+        while parts and parts[0][:1].islower() and not _REMARK.match(parts[0]):
+            title += f", {parts.pop(0)}"
+    venue = parts[0] if parts and not _REMARK.match(parts[0]) else None
     return Publication(
         authors=tuple(re.split(r",? and |, ", match["authors"])),
-        more=match["more"] is not None,
+        et_al=match["et_al"] is not None,
         year=int(match["year"]),
-        title="" if _ARXIV.match(title) else _without_aside(title),
-        venue=_without_aside(venue) if venue and venue[:1].isupper() else None,
+        title="" if _ARXIV.match(title) else _strip_brackets(title),
+        venue=_strip_brackets(venue) if venue and venue[:1].isupper() else None,
         arxiv=number[1] if number else None,
     )
 
 
-def _pieces(text: str) -> list[str]:
-    """What stands between commas, up to the end of the sentence."""
-    return _PIECE.split(_END.split(text, maxsplit=1)[0])
+def _split_at_commas(text: str) -> list[str]:
+    """Split the first sentence of a text at its commas outside brackets."""
+    return _COMMA.split(_SENTENCE_END.split(text, maxsplit=1)[0])
 
 
-def _without_aside(text: str) -> str:
-    """Without what stands in brackets behind it; a volume's, as in ``4(5)``, stay."""
+def _strip_brackets(text: str) -> str:
+    """Remove a remark in brackets from the end; the issue of a volume, as in ``4(5)``, stays."""
     text = text.partition(" (")[0]
-    if text.count(")") > text.count("("):  # the source's own bracket
+    if text.count(")") > text.count("("):  # closes a bracket that encloses the whole publication
         text = text.partition(")")[0]
     return text.strip(' ,."“”')
 
 
-def _known_by(publication: Publication) -> str:
-    """What tells a publication from others, however its authors were listed."""
+def _identity(publication: Publication) -> str:
+    """Return a key that is the same for different ways of citing one publication."""
     return publication.arxiv or f"{publication.authors[0]} {publication.year} {publication.title}"
 
 
-def _merged(one: Publication, other: Publication) -> Publication:
-    """The same publication as two sources name it: the longer list of authors, and all that is."""
-    fuller, further = (other, one) if one.more and not other.more else (one, other)
-    title = max(one.title, other.title, key=len)
-    return replace(fuller, title=title, venue=fuller.venue or further.venue)
+def _merge(first: Publication, second: Publication) -> Publication:
+    """Merge two citations of one publication: the full authors, the longer title, either venue."""
+    main, other = (second, first) if first.et_al and not second.et_al else (first, second)
+    title = max(first.title, second.title, key=len)
+    return replace(main, title=title, venue=main.venue or other.venue)
 
 
-def _keys(found: Iterable[Publication]) -> list[str]:
-    """A key for each: ``han2026which``, with a letter behind it where another has it, too."""
+def _citation_keys(publications: Iterable[Publication]) -> list[str]:
+    """Return unique citation keys such as ``han2026which``, with letters appended to duplicates."""
     keys: list[str] = []
-    for publication in found:
-        words = [w for w in _WORD.findall(_ascii(publication.title)) if w not in _LITTLE]
+    for publication in publications:
+        words = [w for w in _WORD.findall(_ascii(publication.title)) if w not in _STOP_WORDS]
         author = re.sub(r"[^a-z]", "", _ascii(publication.authors[0]))
-        plain = f"{author}{publication.year}{words[0] if words else ''}"
-        key, letters = plain, iter("bcdefghijklmnopqrstuvwxyz")
+        stem = f"{author}{publication.year}{words[0] if words else ''}"
+        key, letters = stem, iter("bcdefghijklmnopqrstuvwxyz")
         while key in keys:
-            key = plain + next(letters, "z" + str(len(keys)))
+            key = stem + next(letters, "z" + str(len(keys)))
         keys.append(key)
     return keys
 
@@ -176,11 +179,11 @@ def _ascii(text: str) -> str:
     return unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
 
 
-def _entry(key: str, publication: Publication, designs: Iterable[str]) -> str:
-    authors = [_surname(name) for name in publication.authors] + ["others"] * publication.more
+def _publication_entry(key: str, publication: Publication, designs: Iterable[str]) -> str:
+    authors = [_surname(name) for name in publication.authors] + ["others"] * publication.et_al
     fields = {
         "author": " and ".join(authors),
-        # In braces twice, so that capitals stay.
+        # Double braces keep BibTeX styles from changing capitals.
         "title": f"{{{latex(publication.title or f'arXiv {publication.arxiv}')}}}",
         "year": str(publication.year),
     }
@@ -192,16 +195,16 @@ def _entry(key: str, publication: Publication, designs: Iterable[str]) -> str:
             "archiveprefix": "arXiv",
             "url": f"https://arxiv.org/abs/{publication.arxiv}",
         }
-    return _written(key, fields | _keywords(designs))
+    return _format_entry(key, fields | _keywords(designs))
 
 
-def _own(designs: Iterable[str]) -> str:
+def _package_entry(designs: Iterable[str]) -> str:
     fields = {
         "author": "{The pairbench maintainers}",
         "title": "{pairbench: which pairs to compare}",
         "note": f"Python package, version {latex(__version__)}",
     }
-    return _written("pairbench", fields | _keywords(designs))
+    return _format_entry("pairbench", fields | _keywords(designs))
 
 
 def _keywords(designs: Iterable[str]) -> dict[str, str]:
@@ -209,17 +212,17 @@ def _keywords(designs: Iterable[str]) -> dict[str, str]:
     return {"keywords": text} if text else {}
 
 
-def _written(key: str, fields: Mapping[str, str]) -> str:
+def _format_entry(key: str, fields: Mapping[str, str]) -> str:
     lines = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
     return f"@misc{{{key},\n{lines}}}\n"
 
 
 def _surname(name: str) -> str:
-    """A surname that BibTeX takes for one, though it has several words."""
+    """Convert a surname to LaTeX, in braces if it has several words, so that it stays one name."""
     return f"{{{latex(name)}}}" if " " in name else latex(name)
 
 
-_MEANING = {
+_SPECIAL_CHARACTERS = {
     "\\": r"{\textbackslash}",
     "{": r"{\textbraceleft}",
     "}": r"{\textbraceright}",
@@ -259,10 +262,10 @@ _ACCENTS = {
 }
 
 
-def _letter(c: str) -> str:
-    if told := _MEANING.get(c) or _LETTERS.get(c):
-        return told
-    base, *marks = list(unicodedata.normalize("NFD", c))
-    if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii() and base.isalpha():
-        return rf"{{\{_ACCENTS[marks[0]]}{{{base}}}}}"
+def _latex_character(c: str) -> str:
+    if command := _SPECIAL_CHARACTERS.get(c) or _LETTERS.get(c):
+        return command
+    base, *accents = list(unicodedata.normalize("NFD", c))
+    if len(accents) == 1 and accents[0] in _ACCENTS and base.isascii() and base.isalpha():
+        return rf"{{\{_ACCENTS[accents[0]]}{{{base}}}}}"
     return c

@@ -1,14 +1,15 @@
-"""Where designs stand on a board, from its entries alone.
+"""Standings of designs on a board, computed from its entries alone.
 
-The one figure is *label savings* over the reference: the geometric mean over the board's
-environments of how many labels the reference needs for the gap that a design reaches. Beside it
-stand the area under the learning curve, the worst environment, time and memory.
+Designs are ranked by their *label savings* over the reference: the geometric mean over the board's
+environments of the labels that the reference needs for the gap that the design reaches, over those
+that the design needs. The standings also contain the area under the learning curve, the worst
+environment, time and memory.
 
-Savings beyond the reference's curve count as those at its end: 8 times the labels where it is
-played 8 times as far, and what its first budget is worth on the other side. What is estimated, and
-what the interval is of, is the mean of savings that are cut off so: a single environment that is
-out of reach then bounds the figure and does not take it to 0 or to infinity. Where environments are
-cut off on one side only, the figure says so by ``censored``.
+Savings beyond the reference's curve are censored, and count as those at the end of the curve: a
+factor of 8 if the reference has 8 times the labels there, and the labels of its first budget at the
+other end. The estimand, and so the interval, is of the mean of savings that are censored in this
+way. So a single censored environment bounds the mean, and does not take it to 0 or to infinity. If
+environments are censored on one side only, the mean's ``censored`` is that side.
 """
 
 from collections.abc import Sequence
@@ -30,20 +31,20 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class InEnvironment:
-    """A design in one environment of a board.
+class EnvironmentStanding:
+    """Figures of a design in one environment of a board.
 
     Attributes:
-        environment: its label.
-        unit: what budgets count, ``"labels"`` or ``"money"``.
-        budgets: the board's, ``(b,)``.
-        gaps: mean gap at each budget, reward units.
-        ratios: mean gap over the reference's at each budget, paired by seed.
-        savings: label savings at the last budget, or money's.
-        start: mean gap of π_ref.
-        floor: mean least gap of the policy class.
+        environment: label of the environment.
+        unit: unit of the budgets, ``"labels"`` or ``"money"``.
+        budgets: the board's cumulative budgets, ``(b,)``.
+        gaps: mean gap at each budget, ``(b,)`` reward units.
+        ratios: mean gap over the reference's at each budget, ``(b,)``, paired by seed.
+        savings: label or money savings at the last budget.
+        initial_gap: mean gap of π_ref, before the first label, reward units.
+        floor: mean of the smallest gap in the policy class, reward units.
         efficiency: mean design efficiency at the last budget.
-        win_rate: mean win rate against π_ref there.
+        win_rate: mean win rate against π_ref at the last budget.
     """
 
     environment: str
@@ -52,7 +53,7 @@ class InEnvironment:
     gaps: tuple[Estimate, ...]
     ratios: tuple[Estimate, ...]
     savings: Estimate
-    start: float
+    initial_gap: float
     floor: float
     efficiency: float
     win_rate: float
@@ -60,22 +61,24 @@ class InEnvironment:
 
 @dataclass(frozen=True)
 class Standing:
-    """A design on a board.
+    """Figures and rank of a design on a board.
 
     Attributes:
-        entry: what it is made of.
-        rank: 1 + the number of designs in better tie groups; None where it is not ranked.
+        entry: the design's entry.
+        rank: 1 + the number of designs in better tie groups; None if it is not ranked.
         tied: whether another design has the same rank.
-        savings: label savings, geometric mean over environments.
+        savings: label or money savings, geometric mean over environments.
         aulc: area under the learning curve: the mean over environments, and over log budget, of
-            log gap over the reference's, as a ratio; below 1 is better than the reference.
-        worst: the environment of least savings.
-        seconds: mean time of the design's own work, an episode.
-        memory: the most that its work took, bytes; None where that is not known.
-        environments: in the board's order.
-        places: the first and the last place that it may have, without ties: see
-            :meth:`pairbench.stats.stratified.StratifiedBootstrap.rank_bounds`; None where it is
-            not ranked.
+            the log ratio of the gap to the reference's, as a ratio; below 1 is better than the
+            reference.
+        worst: figures in the environment of least savings.
+        seconds: mean time of the design's computations per episode, seconds.
+        memory: peak memory of the design's computations, bytes; None if it was not measured in
+            every environment.
+        environments: figures in each environment, in the board's order.
+        rank_bounds: first and last rank that the design may have in a ranking without ties, see
+            :meth:`pairbench.stats.stratified.StratifiedBootstrap.rank_bounds`; None if it is not
+            ranked.
     """
 
     entry: BoardEntry
@@ -83,23 +86,23 @@ class Standing:
     tied: bool
     savings: Estimate
     aulc: Estimate
-    worst: InEnvironment
+    worst: EnvironmentStanding
     seconds: float
     memory: int | None
-    environments: tuple[InEnvironment, ...]
-    places: tuple[int, int] | None = None
+    environments: tuple[EnvironmentStanding, ...]
+    rank_bounds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Standings:
-    """All designs on a board.
+    """Standings of all designs on a board.
 
     Attributes:
         board: the board.
-        reference: the entry that savings are measured against; None where there is none yet, and
-            then there are no standings.
-        closed: the designs of the closed division, best first, those that are not ranked last.
-        open: likewise of the open division, against the same reference.
+        reference: entry that savings are measured against; None if the board has none yet, and
+            then both divisions are empty.
+        closed: designs of the closed division, best first, followed by those that are not ranked.
+        open: designs of the open division in the same order, against the same reference.
     """
 
     board: Board
@@ -109,30 +112,30 @@ class Standings:
 
 
 def standings(board: Board, entries: Sequence[BoardEntry]) -> Standings:
-    """Where the designs of a board stand.
+    """Compute the standings of a board.
 
     Args:
         board: the board.
-        entries: its entries, the reference's among them.
+        entries: entries of the board, including the reference's.
 
     Raises:
-        InvalidSubmission: If an entry lacks something, see :func:`check_complete`.
+        InvalidSubmission: If an entry is incomplete, see :func:`check_complete`.
     """
     for entry in entries:
         check_complete(board, entry)
     reference = reference_of(board, entries)
     if reference is None:
         return Standings(board, None, (), ())
-    worlds = _worlds(board, reference, entries)
+    indices = _index_curves(board, reference, entries)
     closed, open_ = (
-        _division(board, reference, worlds, [e for e in entries if e.division == division])
-        for division in ("closed", "open")
+        _division_standings(board, reference, indices, [e for e in entries if e.division == name])
+        for name in ("closed", "open")
     )
     return Standings(board, reference, closed, open_)
 
 
 def reference_of(board: Board, entries: Sequence[BoardEntry]) -> BoardEntry | None:
-    """The entry that savings are measured against, None where there is none yet."""
+    """Return the entry that savings are measured against, None if the board has none yet."""
     for entry in entries:
         if entry.division == "closed" and entry.design.label == board.reference:
             return entry
@@ -140,56 +143,69 @@ def reference_of(board: Board, entries: Sequence[BoardEntry]) -> BoardEntry | No
 
 
 def is_control(board: Board, entry: BoardEntry) -> bool:
-    """Whether an entry is shown and never ranked: it was told the truth, or the board says so."""
+    """Return whether an entry is never ranked: its design sees true rewards, or the board says so.
+
+    Args:
+        board: the board, whose controls are named by name, slug or label.
+        entry: an entry.
+    """
     design = entry.design
     return design.control or not {design.name, design.slug, design.label}.isdisjoint(board.controls)
 
 
 def check_complete(board: Board, entry: BoardEntry) -> None:
-    """See that an entry has every environment of its board, and there all seeds and budgets.
+    """Check that an entry has all environments of its board with all their seeds and budgets.
 
-    Environments are told by their ids and their order, since an open entry changes parameters.
+    Environments are matched by id and order, since an open entry changes their parameters.
+
+    Args:
+        board: the board.
+        entry: an entry.
 
     Raises:
-        InvalidSubmission: If it has not; says what is missing.
+        InvalidSubmission: If environments, seeds or budgets are missing, or seeds are not the
+            board's; the message names them.
     """
-    who = f"the entry of {entry.design.label!r} on {board.name!r}"
-    ids = [parse_spec(environment.spec)[0] for environment in board.environments]
-    if (found := [parse_spec(curve.environment)[0] for curve in entry.curves]) != ids:
+    subject = f"the entry of {entry.design.label!r} on {board.name!r}"
+    board_ids = [parse_spec(environment.spec)[0] for environment in board.environments]
+    entry_ids = [parse_spec(curve.environment)[0] for curve in entry.curves]
+    if entry_ids != board_ids:
         raise InvalidSubmission(
-            f"{who} is of {', '.join(found)}, where the board is of {', '.join(ids)}, in this "
-            "order. Submit it again from a run of the board."
+            f"{subject} is of {', '.join(entry_ids)}, where the board is of "
+            f"{', '.join(board_ids)}, in this order. Submit it again from a run of the board."
         )
     for environment, curve in zip(board.environments, entry.curves, strict=True):
         seeds, budgets = environment.seeds or board.seeds, environment.budgets or board.budgets
-        for kind, asked, given in (
+        for kind, required, present in (
             ("seeds", set(seeds), set(curve.seeds)),
             ("budgets", set(budgets or ()), set(curve.budgets)),
         ):
-            if missing := sorted(asked - given):
+            if missing := sorted(required - present):
                 raise InvalidSubmission(
-                    f"{who} lacks {len(missing)} of the board's {kind} in {curve.environment}, "
+                    f"{subject} lacks {len(missing)} of the board's {kind} in {curve.environment}, "
                     f"the first being {missing[0]}. Submit it again from a run of the board."
                 )
-        if further := sorted(set(curve.seeds) - set(seeds)):
+        if unexpected := sorted(set(curve.seeds) - set(seeds)):
             raise InvalidSubmission(
-                f"{who} has seeds in {curve.environment} that are not the board's, the first "
-                f"being {further[0]}. Submit it again from a run of the board."
+                f"{subject} has seeds in {curve.environment} that are not the board's, the first "
+                f"being {unexpected[0]}. Submit it again from a run of the board."
             )
 
 
 @dataclass(frozen=True)
-class ComparedIn:
-    """Two designs in one environment of a board.
+class EnvironmentComparison:
+    """Comparison of two designs in one environment of a board.
 
     Attributes:
-        environment: its label.
-        unit: what budgets count, ``"labels"`` or ``"money"``.
-        budgets: those that both have, ``(b,)``.
-        differences: the one's mean gap less the other's at each budget, paired by seed, reward
-            units; below 0 the one is better.
-        ratios: the one's mean gap over the other's, likewise; below 1 the one is better.
-        improvements: how probable it is that a run of the one has the smaller gap, likewise.
+        environment: label of the environment.
+        unit: unit of the budgets, ``"labels"`` or ``"money"``.
+        budgets: the cumulative budgets that both designs have, ``(b,)``.
+        differences: mean gap of the first design less that of the second at each budget, paired by
+            seed, ``(b,)`` reward units; below 0 the first is better.
+        ratios: mean gap of the first design over that of the second at each budget, paired by seed,
+            ``(b,)``; below 1 the first is better.
+        improvements: probability that a run of the first design has the smaller gap at each budget,
+            ``(b,)``.
     """
 
     environment: str
@@ -202,262 +218,302 @@ class ComparedIn:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two designs on a board.
+    """Comparison of two designs on a board.
 
     Attributes:
-        one: an entry.
-        other: another one.
-        ratio: the one's mean gap over the other's at the last budget, geometric mean over
-            environments, paired by seed.
-        improvement: how probable it is there that a run of the one has the smaller gap, mean over
-            environments: see :func:`pairbench.stats.stratified.probability_of_improvement`.
-        environments: in the board's order.
+        first: entry of the first design.
+        second: entry of the second design.
+        ratio: mean gap of the first design over that of the second at the last budget, geometric
+            mean over environments, paired by seed.
+        improvement: probability that a run of the first design has the smaller gap at the last
+            budget, mean over environments, see
+            :func:`pairbench.stats.stratified.probability_of_improvement`.
+        environments: comparison in each environment, in the board's order.
     """
 
-    one: BoardEntry
-    other: BoardEntry
+    first: BoardEntry
+    second: BoardEntry
     ratio: Estimate
     improvement: Estimate
-    environments: tuple[ComparedIn, ...]
+    environments: tuple[EnvironmentComparison, ...]
 
 
-def comparison(board: Board, one: BoardEntry, other: BoardEntry) -> Comparison:
-    """How one design compares with another, environment by environment.
+def compare_entries(board: Board, first: BoardEntry, second: BoardEntry) -> Comparison:
+    """Compare two designs on a board and in each of its environments.
 
     Args:
         board: the board.
-        one: an entry, of either division.
-        other: another one.
+        first: entry of the first design, of either division.
+        second: entry of the second design, of either division.
 
     Raises:
-        InvalidSubmission: If an entry lacks something, see :func:`check_complete`.
+        InvalidSubmission: If an entry is incomplete, see :func:`check_complete`.
     """
-    check_complete(board, one)
-    check_complete(board, other)
-    worlds = _worlds(board, other, [one, other])
-    own, rival = ([world.gaps(entry) for world in worlds] for entry in (one, other))
-    environments = tuple(
-        ComparedIn(
-            environment=one.curves[world.place].environment,
-            unit=one.curves[world.place].unit,
-            budgets=world.budgets,
-            differences=signed_means(gaps - base),
-            ratios=bootstrap.ratios_of_means(gaps, base),
-            improvements=tuple(
-                probability_of_improvement([gaps[:, j]], [base[:, j]])
-                for j in range(len(world.budgets))
-            ),
-        )
-        for world, gaps, base in zip(worlds, own, rival, strict=True)
+    check_complete(board, first)
+    check_complete(board, second)
+    indices = _index_curves(board, second, [first, second])
+    first_gaps, second_gaps = ([i.gaps(entry) for i in indices] for entry in (first, second))
+    log_ratios = _bootstrap_log_ratios(
+        [index.last_weights for index in indices], indices, [first], second
     )
     return Comparison(
-        one=one,
-        other=other,
-        ratio=_exp(_against([world.last for world in worlds], worlds, [one], other).means()[0]),
+        first=first,
+        second=second,
+        ratio=_exp_estimate(log_ratios.means()[0]),
         improvement=probability_of_improvement(
-            [gaps[:, -1] for gaps in own], [gaps[:, -1] for gaps in rival]
+            [gaps[:, -1] for gaps in first_gaps], [gaps[:, -1] for gaps in second_gaps]
         ),
-        environments=environments,
+        environments=tuple(
+            _compare_in_environment(index, first, gaps, rival_gaps)
+            for index, gaps, rival_gaps in zip(indices, first_gaps, second_gaps, strict=True)
+        ),
     )
 
 
-def run_ratios(board: Board, reference: BoardEntry, entry: BoardEntry) -> list[Array]:
-    """Each run's gap over the reference's in the same world, at the board's last budget.
+def gap_ratios(board: Board, reference: BoardEntry, entry: BoardEntry) -> list[Array]:
+    """Compute each run's gap over the reference's in the same world, at the board's last budget.
 
-    What :func:`pairbench.stats.stratified.interquartile_mean` and
-    :func:`pairbench.stats.stratified.performance_profile` are taken of.
+    :func:`pairbench.stats.stratified.interquartile_mean` and
+    :func:`pairbench.stats.stratified.performance_profile` take these ratios.
+
+    Args:
+        board: the board.
+        reference: entry of the reference.
+        entry: entry of the design.
 
     Returns:
         ``(n_seeds,)`` for each environment; infinite where only the reference has a gap of 0.
     """
-    worlds = _worlds(board, reference, [reference, entry])
+    indices = _index_curves(board, reference, [reference, entry])
     return [
-        bootstrap.ratio(world.gaps(entry)[:, -1], world.gaps(reference)[:, -1]) for world in worlds
+        bootstrap.ratio(index.gaps(entry)[:, -1], index.gaps(reference)[:, -1]) for index in indices
     ]
 
 
 @dataclass(frozen=True)
-class _World:
-    """An environment of a board: in what order its curves are read.
+class _CurveIndex:
+    """Seed and budget index of one environment's curves.
 
     Attributes:
-        place: which one it is.
-        seeds: ``(n_seeds,)``.
-        budgets: ``(b,)``.
-        least: gap that cannot be told from 0, reward units.
+        environment: position of the environment on the board.
+        seeds: seeds of the worlds, ``(n_seeds,)``.
+        budgets: cumulative budgets, ``(b,)``.
+        gap_resolution: gaps below this are rounding errors, reward units.
     """
 
-    place: int
+    environment: int
     seeds: tuple[int, ...]
     budgets: tuple[int, ...]
-    least: float
+    gap_resolution: float
 
     def gaps(self, entry: BoardEntry) -> Array:
-        """``(n_seeds, b)``."""
-        curve = entry.curves[self.place]
+        """Return the gaps of an entry, ``(n_seeds, b)`` reward units."""
+        curve = entry.curves[self.environment]
         rows = [curve.seeds.index(seed) for seed in self.seeds]
         columns = [curve.budgets.index(budget) for budget in self.budgets]
         return np.array(curve.gaps, dtype=np.float64)[np.ix_(rows, columns)]
 
     def spent(self, entry: BoardEntry) -> float:
-        """What went by the last budget; the budget itself where nothing was bought."""
-        curve = entry.curves[self.place]
+        """Return the mean spending by the last budget; the budget itself if nothing was bought."""
+        curve = entry.curves[self.environment]
         return curve.spent[curve.budgets.index(self.budgets[-1])] or float(self.budgets[-1])
 
     def curve(self, reference: BoardEntry) -> tuple[Array, Array]:
-        """Gaps ``(n_seeds, n)`` at all that the reference spent, ``(n,)``, where that grows."""
-        spent = np.array(reference.curves[self.place].spent)
-        whole = replace(self, budgets=reference.curves[self.place].budgets)
-        grows = np.diff(spent, prepend=0.0) > 0
-        return whole.gaps(reference)[:, grows], spent[grows]
+        """Return the reference's gaps, ``(n_seeds, n)``, and its increasing spending, ``(n,)``.
+
+        Unlike :meth:`gaps`, this includes budgets beyond the board's. Budgets at which nothing more
+        was spent are left out.
+        """
+        spent = np.array(reference.curves[self.environment].spent)
+        all_budgets = replace(self, budgets=reference.curves[self.environment].budgets)
+        increases = np.diff(spent, prepend=0.0) > 0
+        return all_budgets.gaps(reference)[:, increases], spent[increases]
 
     @property
-    def last(self) -> Array:
-        """Weights of the budgets, ``(b,)``: the last one only."""
+    def last_weights(self) -> Array:
+        """Weights of the budgets that select the last one, ``(b,)``."""
         weights: Array = np.eye(len(self.budgets))[-1]
         return weights
 
     @property
-    def trapezoid(self) -> Array:
-        """Weights of the budgets for a mean over their logarithm, ``(b,)``."""
+    def trapezoid_weights(self) -> Array:
+        """Weights of the budgets for a mean over log budget by the trapezoidal rule, ``(b,)``."""
         steps = np.diff(np.log(self.budgets))
         if not len(steps):
-            return self.last
+            return self.last_weights
         weights: Array = (np.append(steps, 0) + np.append(0, steps)) / (2 * steps.sum())
         return weights
 
 
-def _worlds(board: Board, reference: BoardEntry, entries: Sequence[BoardEntry]) -> list[_World]:
-    """The environments with the reference's seeds, and the board's budgets.
+def _index_curves(
+    board: Board, reference: BoardEntry, entries: Sequence[BoardEntry]
+) -> list[_CurveIndex]:
+    """Index each environment by the reference's seeds and the board's budgets.
 
-    Where the board names no budgets, they are those that all entries have.
+    If the board names no budgets, the index has those that all entries have.
     """
-    found = []
-    for place, (environment, curve) in enumerate(
+    indices = []
+    for k, (environment, curve) in enumerate(
         zip(board.environments, reference.curves, strict=True)
     ):
-        shared = set.intersection(*(set(entry.curves[place].budgets) for entry in entries))
+        shared = set.intersection(*(set(entry.curves[k].budgets) for entry in entries))
         budgets = environment.budgets or board.budgets or sorted(shared)
         # Gaps are differences of float64 that are as large as the gap of π_ref.
-        least = max(1e-12 * curve.start, 1e-300)
-        found.append(_World(place, curve.seeds, tuple(budgets), least))
-    return found
+        gap_resolution = max(1e-12 * curve.start, 1e-300)
+        indices.append(_CurveIndex(k, curve.seeds, tuple(budgets), gap_resolution))
+    return indices
 
 
-def _division(
-    board: Board, reference: BoardEntry, worlds: Sequence[_World], entries: Sequence[BoardEntry]
+def _compare_in_environment(
+    index: _CurveIndex, first: BoardEntry, gaps: Array, rival_gaps: Array
+) -> EnvironmentComparison:
+    """Compare two designs by their gaps in one environment, ``(n_seeds, b)`` reward units."""
+    curve = first.curves[index.environment]
+    return EnvironmentComparison(
+        environment=curve.environment,
+        unit=curve.unit,
+        budgets=index.budgets,
+        differences=signed_means(gaps - rival_gaps),
+        ratios=bootstrap.ratios_of_means(gaps, rival_gaps),
+        improvements=tuple(
+            probability_of_improvement([gaps[:, j]], [rival_gaps[:, j]])
+            for j in range(len(index.budgets))
+        ),
+    )
+
+
+def _division_standings(
+    board: Board,
+    reference: BoardEntry,
+    indices: Sequence[_CurveIndex],
+    entries: Sequence[BoardEntry],
 ) -> tuple[Standing, ...]:
-    """The designs of one division, best first, and then those that are not ranked."""
+    """Compute the standings of one division, best first, followed by designs without rank."""
     if not entries:
         return ()
-    savings = _savings(worlds, entries, reference)
-    areas = _against([world.trapezoid for world in worlds], worlds, entries, reference)
+    savings_sample = _bootstrap_savings(indices, entries, reference)
+    ratio_sample = _bootstrap_log_ratios(
+        [index.trapezoid_weights for index in indices], indices, entries, reference
+    )
     ranked = [i for i, entry in enumerate(entries) if not is_control(board, entry)]
-    field = savings.of(ranked)
-    ranks = dict(zip(ranked, field.ranks(), strict=True))
-    places = dict(zip(ranked, field.rank_bounds(), strict=True))
-    found = [
+    ranked_savings = savings_sample.subset(ranked)
+    ranks = dict(zip(ranked, ranked_savings.ranks(), strict=True))
+    rank_bounds = dict(zip(ranked, ranked_savings.rank_bounds(), strict=True))
+    results = [
         _standing(
             entry,
-            savings=saved,
-            aulc=_exp(area),
+            mean_log_savings=mean_log_savings,
+            aulc=_exp_estimate(mean_log_ratio),
             rank=ranks.get(i),
             tied=i in ranks and list(ranks.values()).count(ranks[i]) > 1,
-            places=places.get(i),
-            environments=tuple(_in_environment(world, entry, reference) for world in worlds),
+            rank_bounds=rank_bounds.get(i),
+            environments=tuple(_environment_standing(index, entry, reference) for index in indices),
         )
-        for i, (entry, saved, area) in enumerate(
-            zip(entries, savings.means(), areas.means(), strict=True)
+        for i, (entry, mean_log_savings, mean_log_ratio) in enumerate(
+            zip(entries, savings_sample.means(), ratio_sample.means(), strict=True)
         )
     ]
-    return tuple(sorted(found, key=lambda s: (s.rank or np.inf, -s.savings.value)))
+    return tuple(sorted(results, key=lambda s: (s.rank or np.inf, -s.savings.value)))
 
 
 def _standing(
     entry: BoardEntry,
     *,
-    savings: Estimate,
+    mean_log_savings: Estimate,
     aulc: Estimate,
     rank: int | None,
     tied: bool,
-    places: tuple[int, int] | None,
-    environments: tuple[InEnvironment, ...],
+    rank_bounds: tuple[int, int] | None,
+    environments: tuple[EnvironmentStanding, ...],
 ) -> Standing:
-    beyond = {environment.savings.censored for environment in environments} - {None}
+    """Combine the figures of a design, summarizing those of its entry and its environments."""
+    sides = {environment.savings.censored for environment in environments} - {None}
     memory = [curve.memory for curve in entry.curves if curve.memory is not None]
     return Standing(
         entry=entry,
         rank=rank,
         tied=tied,
-        savings=_exp(savings, beyond.pop() if len(beyond) == 1 else None),
+        savings=_exp_estimate(mean_log_savings, sides.pop() if len(sides) == 1 else None),
         aulc=aulc,
         worst=min(environments, key=lambda environment: environment.savings.value),
         seconds=float(np.mean([curve.seconds for curve in entry.curves])),
         memory=max(memory) if len(memory) == len(entry.curves) else None,
         environments=environments,
-        places=places,
+        rank_bounds=rank_bounds,
     )
 
 
-def _savings(
-    worlds: Sequence[_World], entries: Sequence[BoardEntry], reference: BoardEntry
+def _bootstrap_savings(
+    indices: Sequence[_CurveIndex], entries: Sequence[BoardEntry], reference: BoardEntry
 ) -> StratifiedBootstrap:
-    """Log label savings at the last budget."""
+    """Bootstrap the log label savings of entries at the last budget."""
     values, draws = [], []
-    for world in worlds:
-        gaps = np.stack([world.gaps(entry)[:, -1] for entry in entries], axis=1)
-        spent = np.array([world.spent(entry) for entry in entries])
-        curve, labels = world.curve(reference)
-        value, drawn = log_savings(gaps, spent, curve, labels, stratum=world.place)
-        values.append(value)
-        draws.append(drawn)
-    return StratifiedBootstrap(np.stack(values, axis=1), np.stack(draws, axis=2), _sizes(worlds))
+    for index in indices:
+        gaps = np.stack([index.gaps(entry)[:, -1] for entry in entries], axis=1)
+        spent = np.array([index.spent(entry) for entry in entries])
+        curve, labels = index.curve(reference)
+        log_saved, resampled = log_savings(gaps, spent, curve, labels, stratum=index.environment)
+        values.append(log_saved)
+        draws.append(resampled)
+    return StratifiedBootstrap(np.stack(values, axis=1), np.stack(draws, axis=2), _n_seeds(indices))
 
 
-def _against(
-    weights: Sequence[Array],
-    worlds: Sequence[_World],
+def _bootstrap_log_ratios(
+    budget_weights: Sequence[Array],
+    indices: Sequence[_CurveIndex],
     entries: Sequence[BoardEntry],
     reference: BoardEntry,
 ) -> StratifiedBootstrap:
-    """Log gap less the reference's, averaged over budgets by weights, ``(b,)`` by environment."""
+    """Bootstrap the log ratio of entries' mean gaps to the reference's, averaged over budgets.
+
+    Args:
+        budget_weights: weights of the budgets in the average, ``(b,)`` for each environment.
+        indices: index of each environment.
+        entries: entries of m designs.
+        reference: entry of the reference.
+    """
     values, draws = [], []
-    for share, world in zip(weights, worlds, strict=True):
-        seeds = bootstrap.bootstrap_weights(len(world.seeds), world.place)
-        tables = [world.gaps(entry) for entry in (reference, *entries)]
-        # (1 + m, b) and (1 + m, DRAWS, b)
-        means = np.stack([table.mean(axis=0) for table in tables])
-        drawn = np.stack([seeds @ table for table in tables])
-        here, there = (np.log(np.maximum(gaps, world.least)) @ share for gaps in (means, drawn))
-        values.append(here[1:] - here[0])
-        draws.append((there[1:] - there[0]).T)
-    return StratifiedBootstrap(np.stack(values, axis=1), np.stack(draws, axis=2), _sizes(worlds))
+    for weights, index in zip(budget_weights, indices, strict=True):
+        seed_weights = bootstrap.bootstrap_weights(len(index.seeds), index.environment)
+        gaps = [index.gaps(entry) for entry in (reference, *entries)]
+        means = np.stack([g.mean(axis=0) for g in gaps])  # (1 + m, b)
+        resampled_means = np.stack([seed_weights @ g for g in gaps])  # (1 + m, DRAWS, b)
+        log_gaps, resampled_log_gaps = (
+            np.log(np.maximum(mean_gaps, index.gap_resolution)) @ weights
+            for mean_gaps in (means, resampled_means)
+        )
+        values.append(log_gaps[1:] - log_gaps[0])
+        draws.append((resampled_log_gaps[1:] - resampled_log_gaps[0]).T)
+    return StratifiedBootstrap(np.stack(values, axis=1), np.stack(draws, axis=2), _n_seeds(indices))
 
 
-def _sizes(worlds: Sequence[_World]) -> NDArray[np.int64]:
-    return np.array([len(world.seeds) for world in worlds])
+def _n_seeds(indices: Sequence[_CurveIndex]) -> NDArray[np.int64]:
+    return np.array([len(index.seeds) for index in indices])
 
 
-def _in_environment(world: _World, entry: BoardEntry, reference: BoardEntry) -> InEnvironment:
-    curve, gaps = entry.curves[world.place], world.gaps(entry)
+def _environment_standing(
+    index: _CurveIndex, entry: BoardEntry, reference: BoardEntry
+) -> EnvironmentStanding:
+    """Compute the figures of an entry in one environment."""
+    curve, gaps = entry.curves[index.environment], index.gaps(entry)
     savings = Estimate(1.0, 1.0, 1.0)
     if entry is not reference:
-        savings = label_savings(gaps[:, -1], world.spent(entry), *world.curve(reference))
-    return InEnvironment(
+        savings = label_savings(gaps[:, -1], index.spent(entry), *index.curve(reference))
+    return EnvironmentStanding(
         environment=curve.environment,
         unit=curve.unit,
-        budgets=world.budgets,
+        budgets=index.budgets,
         gaps=bootstrap.means(gaps),
-        ratios=bootstrap.ratios_of_means(gaps, world.gaps(reference)),
+        ratios=bootstrap.ratios_of_means(gaps, index.gaps(reference)),
         savings=savings,
-        start=curve.start,
+        initial_gap=curve.start,
         floor=curve.floor,
         efficiency=curve.efficiency,
         win_rate=curve.win_rate,
     )
 
 
-def _exp(log: Estimate, censored: Censoring | None = None) -> Estimate:
-    """A geometric mean from the mean of logarithms."""
+def _exp_estimate(log: Estimate, censored: Censoring | None = None) -> Estimate:
+    """Convert a mean of logarithms to a geometric mean."""
     value, low, high = map(float, np.exp([log.value, log.low, log.high]))
     return Estimate(value, low, high, censored)

@@ -1,4 +1,4 @@
-"""JSON from strangers: parsed whole and exactly, or refused with the place."""
+"""Strict parsing and validation of JSON from untrusted authors."""
 
 import json
 from typing import Any, NoReturn, TypeVar
@@ -10,69 +10,78 @@ from pairbench.errors import InvalidSubmission
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def parsed_json(data: bytes, name: str) -> Any:
-    """The value of a JSON text: UTF-8, no key twice, no NaN, no number beyond float64 or 2⁵³.
+def parse_strict_json(data: bytes, name: str) -> Any:
+    """Parse JSON, refusing whatever parsers may read differently.
+
+    The text must be UTF-8, without duplicate keys, NaN or infinities, numbers beyond float64, or
+    integers of 2⁵³ or more.
 
     Args:
         data: the text.
-        name: of what it is, for messages.
+        name: name of the file, for messages.
 
     Raises:
-        InvalidSubmission: If it is anything else, or nested too deeply to be read.
+        InvalidSubmission: If the text is not such JSON, or is nested too deeply.
     """
     try:
         return json.loads(
             data.decode("utf-8"),
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_short,
-            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite,
+            parse_int=_parse_exact,
+            object_pairs_hook=_unique_keys,
         )
     except RecursionError:
         raise InvalidSubmission(f"{name} is nested too deeply to be read.") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError, too
+    except ValueError as error:  # includes JSONDecodeError and UnicodeDecodeError
         raise InvalidSubmission(f"{name} is no JSON that can be read: {error}.") from None
 
 
-def validated(model: type[Model], content: Any, name: str) -> Model:
-    """The content as a model.
+def validate_model(model: type[Model], content: Any, name: str) -> Model:
+    """Validate JSON content as a model.
+
+    Args:
+        model: class of the model.
+        content: parsed JSON.
+        name: name of the file, for messages.
 
     Raises:
-        InvalidSubmission: If it is not of that form; names the first three places.
+        InvalidSubmission: If the content does not fit the model; names the first three fields
+            that are wrong.
     """
     try:
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
         ]
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise InvalidSubmission(f"{name}: {'; '.join(faults[:3])}{more}.") from None
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise InvalidSubmission(f"{name}: {'; '.join(problems[:3])}{more}.") from None
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number that a figure can have")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{text[:40]} is beyond float64")
     return value
 
 
-def _short(text: str) -> int:
-    # Beyond 2⁵³ readers of JSON disagree on what a number is, and there is no canonical form.
+def _parse_exact(text: str) -> int:
+    # JSON parsers disagree on integers beyond 2⁵³, and RFC 8785 has no canonical form for them.
     if len(text) > 20 or not -(2**53) < (value := int(text)) < 2**53:
         raise ValueError(f"{text[:20]}{'…' * (len(text) > 20)} is too large a number")
     return value
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:40]!r} stands twice in an object")
-    return found
+        duplicate = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {duplicate[:40]!r} occurs twice in an object")
+    return value

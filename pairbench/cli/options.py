@@ -141,7 +141,7 @@ def run_spec(
             "--testing and --change need a board. Write parameters in the environment's spec: "
             "--env \"ID(trainer='ipo')\"."
         )
-    from pairbench.boards.board import parsed_seeds
+    from pairbench.boards.board import parse_seeds
     from pairbench.cells.plan import RunSpec
     from pairbench.oracles.annotators import join_stages
 
@@ -149,7 +149,7 @@ def run_spec(
         name="custom",
         environments=env,
         designs=design or (),
-        seeds=parsed_seeds("0:10" if seeds is None else seeds),
+        seeds=parse_seeds("0:10" if seeds is None else seeds),
         reference="uniform" if reference is None else reference,
         budgets=None if budgets is None else parse_budgets(budgets),
         changes={"annotator": join_stages(annotator)} if annotator else {},

@@ -13,7 +13,7 @@ from typing import Any
 from pairbench._util.arrow import Columns, Table, import_pyarrow, schema
 from pairbench.boards.board import board_names, load_board
 from pairbench.boards.collection import load_entries
-from pairbench.boards.tables import CURVES, ENTRIES, rows, standing_rows
+from pairbench.boards.tables import CURVES, ENTRIES, gap_table, standings_table
 from pairbench.cells import tables as cell_tables
 from pairbench.cells.tables import CELLS, LABELS, ROUNDS, run_folders, run_tables
 from pairbench.errors import InvalidParameter
@@ -156,9 +156,9 @@ def _read(
         ]
     if used & {"entries", "curves"}:
         boards = {name: load_entries(name, root) for name in board_names(root)}
-        relations["curves"] = rows(entry for entries in boards.values() for entry in entries)
+        relations["curves"] = gap_table(entry for entries in boards.values() for entry in entries)
     if "entries" in used:
-        standings = [standing_rows(load_board(name, root), boards[name]) for name in boards]
+        standings = [standings_table(load_board(name, root), boards[name]) for name in boards]
         relations["entries"] = pa.concat_tables([schema(ENTRIES).empty_table(), *standings])
     return relations, notes
 

@@ -18,7 +18,7 @@ from pairbench.boards.board import Board, board_names, load_board
 from pairbench.boards.collection import load_entries
 from pairbench.boards.entry import LEVELS, BoardEntry
 from pairbench.boards.standings import Standing, Standings, standings
-from pairbench.boards.tables import rows
+from pairbench.boards.tables import gap_table
 from pairbench.design.registry import describe_design, design_names, design_spec
 from pairbench.errors import InvalidParameter, MissingData, OutputExists, PairbenchError
 from pairbench.site import charts, text
@@ -92,7 +92,7 @@ class BoardPage:
     @property
     def leaders(self) -> list[Standing]:
         """The designs of the closed division that no other is significantly better than."""
-        return [s for s in self.ranked if s.places is not None and s.places[0] == 1]
+        return [s for s in self.ranked if s.rank_bounds is not None and s.rank_bounds[0] == 1]
 
     @property
     def waiting(self) -> bool:
@@ -248,7 +248,7 @@ def _board_files(render: Callable[..., bytes], page: BoardPage) -> Iterator[tupl
     yield f"boards/{name}.html", render("board.html", "../", page=page, data=data)
     yield f"boards/{name}.compare.html", render("compare.html", "../", page=page)
     for entry in page.entries:
-        table, stem = rows([entry]), f"cells/{name}/{entry.design.slug}"
+        table, stem = gap_table([entry]), f"cells/{name}/{entry.design.slug}"
         yield f"{stem}.json", to_json(table)
         yield f"{stem}.parquet", to_parquet(table)
         yield f"{stem}.js", gaps_script(entry)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pairbench.boards.board import Board
 from pairbench.boards.entry import BoardEntry
-from pairbench.boards.standings import Standing, Standings, run_ratios
+from pairbench.boards.standings import Standing, Standings, gap_ratios
 from pairbench.pool.pool import Pool
 from pairbench.site.text import (
     abbreviate,
@@ -122,7 +122,7 @@ def profile(board: Board, entry: BoardEntry, reference: BoardEntry, taus: Array)
     Returns:
         The shares, ``(n_taus,)``.
     """
-    ratios = run_ratios(board, reference, entry)
+    ratios = gap_ratios(board, reference, entry)
     mean: Array = np.mean([(ratio <= taus[:, None]).mean(axis=1) for ratio in ratios], axis=0)
     return mean
 

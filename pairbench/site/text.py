@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from pairbench.boards.standings import Standing
-from pairbench.boards.tables import places_text
+from pairbench.boards.tables import rank_bounds_text
 from pairbench.stats.bootstrap import Estimate
 from pairbench.stats.text import savings_text
 
@@ -45,7 +45,7 @@ def chart_triple(estimate: Estimate) -> list[float | None]:
 
 def rank_text(standing: Standing) -> str:
     """Format the range of places of a design, or a dash if it is not ranked."""
-    return places_text(standing.places)
+    return rank_bounds_text(standing.rank_bounds)
 
 
 def gap_text(value: float) -> str:

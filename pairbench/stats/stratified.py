@@ -79,11 +79,11 @@ class StratifiedBootstrap:
     draws: Array
     seeds: NDArray[np.int64]
 
-    def of(self, designs: Sequence[int]) -> "StratifiedBootstrap":
-        """Return the bootstrap of some of the designs.
+    def subset(self, designs: Sequence[int]) -> "StratifiedBootstrap":
+        """Return the bootstrap of a subset of the designs.
 
         Args:
-            designs: their indices.
+            designs: indices of the designs.
         """
         index = list(designs)
         return StratifiedBootstrap(self.values[index], self.draws[:, index], self.seeds)
@@ -133,8 +133,8 @@ class StratifiedBootstrap:
         if neither is significantly better, and a tie takes in all designs between them. So a group
         ends where every design down to there is better than every one below, and a design and its
         copy have different ranks no more often than one is significantly better by chance. To count
-        the better designs of each, as :meth:`places` does, gives finer ranks, and different ones to
-        many copies (docs/theory.md, section 4).
+        the better designs of each, as :meth:`rank_bounds` does, gives finer ranks, and different
+        ones to many copies (docs/theory.md, section 4).
         """
         order = np.argsort(-self.values.mean(axis=1), kind="stable")
         better = self.better[np.ix_(order, order)]

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import rfc8785
 from pydantic import Field, StringConstraints, model_validator
 
-from pairbench.boards.entry import Digest, Manifest, Strict
-from pairbench.boards.strict import parsed_json, validated
+from pairbench.boards.entry import Digest, Manifest, StrictModel
+from pairbench.boards.strict import parse_strict_json, validate_model
 from pairbench.cells.plan import PROTOCOL, stated_protocol, version_for
 from pairbench.errors import InvalidSubmission
 from pairbench.spec.syntax import declared_encoding, syntax_digest
@@ -28,14 +28,14 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Figure = Annotated[float, Field(ge=0)]
 
 
-class BundledUsage(Strict):
+class BundledUsage(StrictModel):
     """Time and memory of one step, see :class:`pairbench._util.metering.Usage`."""
 
     seconds: Figure
     peak_bytes: Count | None
 
 
-class BundledRound(Strict):
+class BundledRound(StrictModel):
     """A round of an episode, as :meth:`pairbench.cells.play.Episode.results` returns it."""
 
     budget: Annotated[int, Field(ge=1)]
@@ -57,7 +57,7 @@ class BundledRound(Strict):
         return self
 
 
-class BundledCell(Strict):
+class BundledCell(StrictModel):
     """One episode.
 
     Attributes:
@@ -91,7 +91,7 @@ class BundledCell(Strict):
         return self
 
 
-class Bundle(Strict):
+class Bundle(StrictModel):
     """A design's cells on a board.
 
     Attributes:
@@ -160,9 +160,9 @@ def unpack_bundle(data: bytes, name: str) -> tuple[Bundle, str]:
             written as :func:`pack_bundle` writes it.
     """
     text = _decompress(data, name)
-    content = parsed_json(text, name)
+    content = parse_strict_json(text, name)
     _check_protocol(content, name)
-    bundle = validated(Bundle, content, name)
+    bundle = validate_model(Bundle, content, name)
     # Insist on canonical JSON: other spellings could hide content that the model does not read.
     if rfc8785.dumps(bundle.model_dump(mode="json")) != text:
         raise InvalidSubmission(

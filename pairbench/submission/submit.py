@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pairbench.boards.board import Board
-from pairbench.boards.entry import BoardEntry, rounded
-from pairbench.boards.strict import validated
+from pairbench.boards.entry import BoardEntry, round_figure
+from pairbench.boards.strict import validate_model
 from pairbench.cells.plan import PROTOCOL, Cell
 from pairbench.cells.store import CellRecord, Store
 from pairbench.design.registry import (
@@ -162,7 +162,7 @@ def make_submission(
     }
     cells = [_cell_fields(cell, record) for cell, record in zip(required, records, strict=True)]
     content = {"format": 1, "manifest": manifest, "source": source, "cells": cells}
-    bundle = validated(Bundle, content, "the submission")
+    bundle = validate_model(Bundle, content, "the submission")
     packed = pack_bundle(bundle)
     return Submission(bundle, packed, entry_from_bundle(bundle, packed.digest), _remarks(manifest))
 
@@ -186,7 +186,7 @@ def entry_from_bundle(bundle: Bundle, digest: str) -> BoardEntry:
         "bundle": digest,
         "curves": [_curve(label, cells) for label, cells in groups.items()],
     }
-    return validated(BoardEntry, content, "the entry")
+    return validate_model(BoardEntry, content, "the entry")
 
 
 def make_slug(label: str, changes: Mapping[str, Any] | None = None) -> str:
@@ -264,13 +264,13 @@ def _curve(label: str, cells: Sequence[BundledCell]) -> dict[str, Any]:
         "unit": unit,
         "budgets": budgets,
         "seeds": [cell.seed for cell in cells],
-        "gaps": [[rounded(gap) for gap in row] for row in gaps],
-        "spent": [rounded(value) for value in _mean_spent(cells)],
-        "start": rounded(first_gap),
-        "floor": rounded(floor),
-        "efficiency": rounded(efficiency),
-        "win_rate": rounded(win_rate),
-        "seconds": rounded(float(np.mean(seconds))),
+        "gaps": [[round_figure(gap) for gap in row] for row in gaps],
+        "spent": [round_figure(value) for value in _mean_spent(cells)],
+        "start": round_figure(first_gap),
+        "floor": round_figure(floor),
+        "efficiency": round_figure(efficiency),
+        "win_rate": round_figure(win_rate),
+        "seconds": round_figure(float(np.mean(seconds))),
         "memory": max(measured_peaks) if measured_peaks else None,
     }
 

@@ -1,9 +1,9 @@
-"""Boards: those that ship, and what is said of a bad file."""
+"""Boards that ship with pairbench, and messages about malformed board files."""
 
 import pytest
 
 from pairbench import InvalidParameter, WrapperDesign, load_board, make_design
-from pairbench.boards.board import board_names, describe_board, parsed_seeds, read_board
+from pairbench.boards.board import board_names, describe_board, parse_seeds, read_board
 from pairbench.cli.options import parse_budgets, parse_changes
 from pairbench.design.registry import design_names
 from pairbench.errors import MissingData, UnknownBoard
@@ -38,8 +38,8 @@ PUBLISHED = {
     "synthetic-v1": "f09ec677dafae22e1319b1b7d99d01ce900de9ccd432a6b798821f37f75c713f",
     "tiny-lm-v1": "f7a556091c997fe78734c4b3c3a4aaaf39136982fc0f23852d60a67b4ecd269d",
 }
-"""The digests of published boards. A line here is never changed: a board that has to change gets
-the next version, and a line of its own."""
+"""Digests of published boards. A line here is never changed: a board that must change gets the next
+version, and a line of its own."""
 
 
 def test_published_boards_stay_as_they_are() -> None:
@@ -47,7 +47,7 @@ def test_published_boards_stay_as_they_are() -> None:
     assert {board.name: board.digest for board in boards if board.published} == PUBLISHED
 
 
-def test_a_digest_is_of_what_a_board_says_not_of_how_it_is_written() -> None:
+def test_the_digest_depends_on_the_content_of_a_file_and_not_on_its_formatting() -> None:
     board = read_board("mine", GOOD)
     assert read_board("mine", "# a remark\n" + GOOD.replace(" = ", "=")).digest == board.digest
     assert read_board("mine", GOOD.replace("0:3", "0:4")).digest != board.digest
@@ -79,7 +79,7 @@ budgets = [5]
 )
 
 
-def test_the_testing_part_is_played_in_place_of_the_board() -> None:
+def test_with_testing_the_smoke_test_runs_in_place_of_the_board() -> None:
     cells, _ = read_board("mine-v1", STANDARD).run_spec("first-two", testing=True).cells()
     assert {cell.environment.label for cell in cells} == {"pairbench/LogLinear-v1(dim=2)"}
     assert {cell.seed for cell in cells} == {0, 1}
@@ -101,7 +101,7 @@ def test_an_open_run_changes_what_the_board_leaves_open_and_nothing_else() -> No
         read_board("mine", GOOD).run_spec(changes={"dim": 7})
 
 
-def test_all_stands_for_every_design_that_is_installed() -> None:
+def test_all_expands_to_the_same_designs_in_a_run_and_in_a_file() -> None:
     spec = read_board("mine", GOOD).run_spec("all")
     assert set(spec.designs) == set(
         read_board("mine", GOOD.replace('["leverage"]', '"all"')).designs
@@ -129,7 +129,7 @@ def test_bad_changes_are_refused(texts: list[str]) -> None:
         parse_changes(texts)
 
 
-def test_there_is_a_quickstart() -> None:
+def test_quickstart_is_a_board() -> None:
     assert "quickstart" in board_names()
 
 
@@ -142,7 +142,7 @@ def test_a_board_names_designs_and_environments_that_exist(name: str) -> None:
     assert {parse_spec(e.spec)[0] for e in board.environments} <= set(environment_ids())
     try:
         cells, notes = board.run_spec().cells()
-    except (MissingData, InvalidParameter):  # real data and models are not here
+    except (MissingData, InvalidParameter):  # real data or models are not installed
         assert name.startswith(("alpaca-eval", "optimal-designs-alpaca-eval", "imdb", "hh"))
         return
     played = {cell.environment.name for cell in cells}
@@ -151,7 +151,7 @@ def test_a_board_names_designs_and_environments_that_exist(name: str) -> None:
     assert len(notes) <= len(optional)
 
 
-def test_a_board_is_read_as_written() -> None:
+def test_a_board_has_the_fields_of_its_file() -> None:
     board = read_board("mine", GOOD)
     assert (board.name, board.title, board.reference) == ("mine", "A title", "uniform")
     assert (board.seeds, board.budgets, board.designs) == ((0, 1, 2), (5, 10), ("leverage",))
@@ -160,7 +160,7 @@ def test_a_board_is_read_as_written() -> None:
     assert (second.seeds, second.budgets, second.optional) == ((7, 8), (20,), True)
 
 
-def test_all_designs_are_those_that_are_installed_but_for_wrappers() -> None:
+def test_all_designs_are_the_installed_ones_without_wrappers() -> None:
     board = read_board("mine", GOOD.replace('["leverage"]', '"all"'))
     left_out = set(design_names()) - set(board.designs)
     assert set(board.designs) < set(design_names())
@@ -169,14 +169,14 @@ def test_all_designs_are_those_that_are_installed_but_for_wrappers() -> None:
         read_board("mine", GOOD.replace('["leverage"]', '"every"'))
 
 
-def test_a_board_with_further_designs_runs_them_besides_its_own() -> None:
+def test_a_run_adds_designs_to_those_of_the_board() -> None:
     cells, _ = read_board("mine", GOOD).run_spec("first-two").cells()
     assert {cell.design.name for cell in cells} == {"uniform", "leverage", "first-two"}
     assert {cell.seed for cell in cells if cell.environment.name.endswith("Isotropic-v1")} == {7, 8}
     assert len(cells) == 3 * (3 + 2)
 
 
-def test_a_board_says_how_large_it_is() -> None:
+def test_the_description_of_a_board_has_its_title_and_size() -> None:
     quickstart = describe_board("quickstart")
     assert quickstart["summary"] == load_board("quickstart").title
     assert set(quickstart["parameters"]) == {"environments", "designs", "seeds"}
@@ -239,7 +239,7 @@ def test_a_bad_board_names_the_field(text: str, message: str) -> None:
     ],
 )
 def test_seeds_are_ranges_and_numbers(text: str, seeds: tuple[int, ...]) -> None:
-    assert parsed_seeds(text) == seeds
+    assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize(
@@ -259,12 +259,12 @@ def test_seeds_are_ranges_and_numbers(text: str, seeds: tuple[int, ...]) -> None
 )
 def test_bad_seeds_are_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidParameter, match=message):
-        parsed_seeds(text)
+        parse_seeds(text)
 
 
-def test_a_range_beyond_all_seeds_is_refused_before_it_is_written_out() -> None:
+def test_a_huge_range_of_seeds_is_refused_without_being_expanded() -> None:
     with pytest.raises(InvalidParameter, match=r"below 2\*\*32|seeds"):
-        parsed_seeds("0:99999999999999999999")
+        parse_seeds("0:99999999999999999999")
 
 
 def test_budgets_are_numbers_that_grow() -> None:

@@ -1,4 +1,4 @@
-"""A board's folder of entries."""
+"""Loading of a board's entries from its folder."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_a_board_without_entries_has_none(tmp_path: Path) -> None:
         load_entries("smal-v1", tmp_path)
 
 
-def test_entries_come_in_the_order_of_their_names(tmp_path: Path, entry: BoardEntry) -> None:
+def test_entries_are_sorted_by_file_name(tmp_path: Path, entry: BoardEntry) -> None:
     folder = tmp_path / "small-v1" / "entries"
     design = entry.design.model_copy(update={"slug": "another", "label": "another"})
     other = entry.model_copy(update={"design": design})
@@ -33,7 +33,7 @@ def test_entries_come_in_the_order_of_their_names(tmp_path: Path, entry: BoardEn
     assert load_entries("small-v1", tmp_path) == [other, entry]
 
 
-def test_what_does_not_belong_is_refused(tmp_path: Path, entry: BoardEntry) -> None:
+def test_an_entry_of_another_design_or_board_is_refused(tmp_path: Path, entry: BoardEntry) -> None:
     folder = tmp_path / "small-v1" / "entries"
     write_entry(entry, folder / "other.json")
     with pytest.raises(InvalidSubmission, match=r"other.json is the entry of 'greedy-d'"):
@@ -49,10 +49,10 @@ def test_one_design_has_one_entry_for_each_division(tmp_path: Path, entry: Board
     folder = tmp_path / "small-v1" / "entries"
     write_entry(entry, folder / "greedy-d.json")
     renamed = entry.design.model_copy(update={"slug": "greedy-d-again"})
-    again = entry.model_copy(update={"design": renamed})
-    opened = again.model_copy(update={"division": "open", "changes": {"trainer": "ipo"}})
-    write_entry(opened, folder / "greedy-d-again.json")
+    duplicate = entry.model_copy(update={"design": renamed})
+    open_entry = duplicate.model_copy(update={"division": "open", "changes": {"trainer": "ipo"}})
+    write_entry(open_entry, folder / "greedy-d-again.json")
     assert len(load_entries("small-v1", tmp_path)) == 2
-    write_entry(again, folder / "greedy-d-again.json")
+    write_entry(duplicate, folder / "greedy-d-again.json")
     with pytest.raises(InvalidSubmission, match="two entries of 'small-v1' are of greedy-d"):
         load_entries("small-v1", tmp_path)

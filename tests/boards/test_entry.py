@@ -1,4 +1,4 @@
-"""Entries: what is one, what is refused and why, and that a file is its content."""
+"""Entries: valid and malformed ones, and their round trip through files."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,10 @@ from hypothesis import given, strategies as st
 
 from pairbench.boards.entry import (
     LEVELS,
-    MOST_ENTRY_BYTES,
+    MAX_ENTRY_BYTES,
     BoardEntry,
     read_entry,
-    rounded,
+    round_figure,
     write_entry,
 )
 from pairbench.cells.plan import LAST_VERSIONS, PROTOCOL, UNSTATED
@@ -55,21 +55,21 @@ GOOD: dict[str, Any] = {
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The good entry with something else at a place, such as ``"design.name"``."""
-    found: dict[str, Any] = json.loads(json.dumps(GOOD))
+    """Return the good entry with another value in one field, such as ``"design.name"``."""
+    content: dict[str, Any] = json.loads(json.dumps(GOOD))
     *parents, last = path.split(".")
-    place: Any = found
+    parent: Any = content
     for name in parents:
-        place = place[int(name) if name.isdigit() else name]
-    place[int(last) if last.isdigit() else last] = value
-    return found
+        parent = parent[int(name) if name.isdigit() else name]
+    parent[int(last) if last.isdigit() else last] = value
+    return content
 
 
 def read(content: Any) -> BoardEntry:
     return read_entry(json.dumps(content).encode(), "mine.json")
 
 
-def test_an_entry_is_read_as_written(tmp_path: Path) -> None:
+def test_an_entry_survives_being_written_and_read(tmp_path: Path) -> None:
     entry = read(GOOD)
     assert (entry.level, entry.division, entry.design.control) == ("claimed", "closed", False)
     assert entry.curves[0].gaps[2] == (0.3, 0.0)
@@ -80,24 +80,27 @@ def test_an_entry_is_read_as_written(tmp_path: Path) -> None:
     assert read_entry(data, "greedy-d.json") == entry
 
 
-def test_a_verified_entry_tells_its_level() -> None:
-    found = {"level": "reproduced", "date": "2026-02-01", "pairbench": "0.1.0", "cells": 240}
-    entry = read(changed("verification", found))
+def test_a_verified_entry_has_the_level_of_its_verification() -> None:
+    verification = {"level": "reproduced", "date": "2026-02-01", "pairbench": "0.1.0", "cells": 240}
+    entry = read(changed("verification", verification))
     assert entry.level == "reproduced"
     assert entry.verification is not None
     assert entry.verification.date.isoformat() == "2026-02-01"
 
 
-def test_an_entry_of_an_earlier_protocol_tells_the_version_that_stands_behind_it() -> None:
-    old = read(GOOD)
-    assert (old.protocol, old.other_version) == (UNSTATED, "0.1.0")
+def test_an_entry_of_an_earlier_protocol_names_the_version_that_can_compute_it() -> None:
+    earlier = read(GOOD)
+    assert (earlier.protocol, earlier.other_version) == (UNSTATED, "0.1.0")
     assert read(GOOD | {"versions": {"pairbench": "0.0.9"}}).other_version == "0.0.9"
     assert read(GOOD | {"versions": {}}).other_version == LAST_VERSIONS[UNSTATED] == "0.1.0"
-    checked = {"level": "recomputed", "date": "2026-02-01", "pairbench": "0.1.1", "cells": 240}
-    assert read(GOOD | {"verification": checked}).other_version == "0.1.1"
-    new = {"protocol": PROTOCOL, "verification": checked | {"pairbench": "0.2.0"}}
-    assert read(GOOD | new).other_version is None
-    assert read(json.loads(read(GOOD | new).to_bytes())).protocol == PROTOCOL
+    verification = {"level": "recomputed", "date": "2026-02-01", "pairbench": "0.1.1", "cells": 240}
+    assert read(GOOD | {"verification": verification}).other_version == "0.1.1"
+    current = GOOD | {
+        "protocol": PROTOCOL,
+        "verification": verification | {"pairbench": "0.2.0"},
+    }
+    assert read(current).other_version is None
+    assert read(json.loads(read(current).to_bytes())).protocol == PROTOCOL
 
 
 BAD = [
@@ -126,19 +129,21 @@ BAD = [
     ("curves.0.gaps.0.0", "0.5", "curves.0.gaps.0.0: .*valid number"),
     ("curves.0.gaps.0.0", None, "curves.0.gaps.0.0"),
     ("curves.0.gaps.0.0", True, "curves.0.gaps.0.0"),
-    ("curves.0.seeds", [0, 1, 1], "a seed stands twice"),
+    ("curves.0.seeds", [0, 1, 1], "a seed occurs twice"),
     ("curves.0.seeds", [0, 1, 2**32], "curves.0.seeds.2"),
-    ("curves.0.budgets", [20, 10], "budgets must grow"),
-    ("curves.0.spent", [20, 10], "spent must be 2 numbers that do not fall"),
+    ("curves.0.budgets", [20, 10], "budgets must increase"),
+    ("curves.0.spent", [20, 10], "spent must be 2 numbers that do not decrease"),
     ("curves.0.unit", "hours", "curves.0.unit"),
     ("format", 2, "format"),
 ]
 
 
-@pytest.mark.parametrize(("place", "value", "message"), BAD)
-def test_what_is_no_entry_is_refused_with_the_place(place: str, value: Any, message: str) -> None:
+@pytest.mark.parametrize(("field", "value", "message"), BAD)
+def test_a_malformed_entry_is_refused_and_its_field_named(
+    field: str, value: Any, message: str
+) -> None:
     with pytest.raises(InvalidSubmission, match=f"(?s)mine.json: .*{message}"):
-        read(changed(place, value))
+        read(changed(field, value))
 
 
 @pytest.mark.parametrize(
@@ -151,13 +156,13 @@ def test_what_is_no_entry_is_refused_with_the_place(place: str, value: Any, mess
         (b'{"a": Infinity}', "Infinity is no number"),
         (b'{"a": 1e999}', "1e999 is beyond float64"),
         (b'{"a": ' + b"1" * 5000 + b"}", "too large a number"),
-        (b'{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        (b'{"a": 1, "a": 2}', "the key 'a' occurs twice"),
         (b"[" * 20_000 + b"]" * 20_000, "nested too deeply"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "nested too deeply"),
-        (b" " * (MOST_ENTRY_BYTES + 1), "where an entry may have 50,000"),
+        (b" " * (MAX_ENTRY_BYTES + 1), "where an entry may have 50,000"),
     ],
 )
-def test_what_is_no_json_of_an_entry_is_refused(text: bytes, message: str) -> None:
+def test_malformed_json_is_refused(text: bytes, message: str) -> None:
     with pytest.raises(InvalidSubmission, match=message):
         read_entry(text, "mine.json")
 
@@ -173,6 +178,6 @@ def test_an_entry_that_is_too_large_is_not_written(tmp_path: Path) -> None:
 
 
 @given(st.floats(1e-12, 1e12))
-def test_rounding_keeps_six_digits_and_is_done_once(value: float) -> None:
-    assert rounded(value) == pytest.approx(value, rel=5.1e-6)
-    assert rounded(rounded(value)) == rounded(value)
+def test_rounding_keeps_six_digits_and_is_idempotent(value: float) -> None:
+    assert round_figure(value) == pytest.approx(value, rel=5.1e-6)
+    assert round_figure(round_figure(value)) == round_figure(value)

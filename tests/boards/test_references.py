@@ -1,4 +1,4 @@
-"""What designs are from, as BibTeX that a real parser reads."""
+"""Publications of designs, and their BibTeX, which a real parser reads."""
 
 import re
 from typing import Any
@@ -9,7 +9,13 @@ from hypothesis import given, strategies as st
 from pybtex import format_from_string  # type: ignore[import-untyped]
 from pybtex.database import parse_string  # type: ignore[import-untyped]
 
-from pairbench.boards.references import PAPER, Publication, bibtex, latex, publications
+from pairbench.boards.references import (
+    CRITERION_PAPER,
+    Publication,
+    bibtex,
+    latex,
+    parse_publications,
+)
 from pairbench.design.registry import describe_design, design_names
 
 SOURCES = {
@@ -59,40 +65,40 @@ SOURCES = {
 
 
 def read(text: str) -> dict[str, Any]:
-    """The entries of a bibliography, by key."""
+    """Parse a bibliography, and return its entries by key."""
     return dict(parse_string(text, "bibtex").entries.items())
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_publications_are_read_from_prose(source: str) -> None:
-    assert publications(source) == SOURCES[source]
+def test_publications_are_parsed_from_prose(source: str) -> None:
+    assert parse_publications(source) == SOURCES[source]
 
 
-def test_every_design_has_a_bibliography() -> None:
+def test_the_bibliography_covers_every_design() -> None:
     sources = {name: describe_design(name)["source"] for name in design_names()}
     text = bibtex(sources)
-    found = read(text)
-    assert len(found) == text.count("@misc{")  # no key twice
-    keywords = {key: str(entry.fields["keywords"]).split(", ") for key, entry in found.items()}
+    entries = read(text)
+    assert len(entries) == text.count("@misc{")  # no key occurs twice
+    keywords = {key: str(entry.fields["keywords"]).split(", ") for key, entry in entries.items()}
     assert {name for names in keywords.values() for name in names} == sources.keys()
     for name, source in sources.items():
         named = {key for key, names in keywords.items() if name in names}
-        numbers = {str(found[key].fields.get("eprint")) for key in named}
+        numbers = {str(entries[key].fields.get("eprint")) for key in named}
         assert set(re.findall(r"arXiv (\d{4}\.\d{5})", source or "")) <= numbers
-        # What is told of no publication has the package for its source.
-        assert named == {"pairbench"} or len(named) == len(publications(source or ""))
+        # A design without publication is a keyword of the package.
+        assert named == {"pairbench"} or len(named) == len(parse_publications(source or ""))
         if "pairbench" in named:
             assert re.match("common practice|none", source)
-    for key, entry in found.items():
+    for key, entry in entries.items():
         assert re.fullmatch(r"[a-z]+\d{4}[a-z]+|pairbench", key)
         assert not re.search(r"arXiv|\d{4}", str(entry.fields["title"]))
         assert entry.persons["author"]
 
 
-def test_a_style_typesets_all_of_it() -> None:
+def test_a_bibliography_style_typesets_every_entry() -> None:
     sources = {name: describe_design(name)["source"] for name in design_names()}
-    shown = " ".join(format_from_string(bibtex(sources), "plain", output_backend="text").split())
-    for told in (
+    typeset = " ".join(format_from_string(bibtex(sources), "plain", output_backend="text").split())
+    for text in (
         "Han, Goyal, and Ma. Which Pairs to Compare for LLM Post-Training? 2026.",
         "Stochastic Contextual Dueling Bandits",
         "Bengs, Saha, and Hüllermeier.",
@@ -100,21 +106,21 @@ def test_a_style_typesets_all_of_it() -> None:
         "Bickford Smith, Kirsch, Farquhar, Gal, Foster, and Rainforth.",
         "Ouyang and others.",
     ):
-        assert told in shown
+        assert text in typeset
 
 
-def test_the_package_and_the_paper_are_always_there() -> None:
-    found = read(bibtex({}))
-    assert list(found) == ["pairbench", "han2026which"]
-    paper = found["han2026which"]
+def test_a_bibliography_always_has_the_package_and_the_paper() -> None:
+    entries = read(bibtex({}))
+    assert list(entries) == ["pairbench", "han2026which"]
+    paper = entries["han2026which"]
     assert [person.last_names for person in paper.persons["author"]] == [
-        [name] for name in PAPER.authors
+        [name] for name in CRITERION_PAPER.authors
     ]
     assert paper.fields["eprint"] == "2606.19607"
 
 
-def test_a_publication_of_several_designs_stands_once() -> None:
-    found = read(
+def test_a_publication_of_several_designs_has_one_entry() -> None:
+    entries = read(
         bibtex(
             {
                 "one": "Lewis and Gale 1994, Text; Aa et al. 2020, Short, arXiv 2001.00001",
@@ -123,8 +129,8 @@ def test_a_publication_of_several_designs_stands_once() -> None:
             }
         )
     )
-    assert len(found) == 4
-    lewis, aa = found["lewis1994text"], found["aa2020short"]
+    assert len(entries) == 4
+    lewis, aa = entries["lewis1994text"], entries["aa2020short"]
     assert lewis.fields["keywords"] == "one, two"
     assert lewis.fields["howpublished"] == "SIGIR"
     assert aa.fields["keywords"] == "one, three"
@@ -132,7 +138,7 @@ def test_a_publication_of_several_designs_stands_once() -> None:
     assert len(aa.persons["author"]) == 3
 
 
-def test_keys_that_would_be_the_same_are_told_apart() -> None:
+def test_duplicate_keys_get_letters() -> None:
     texts = [f"Aa 2020, Same word {number}x" for number in "abcd"]
     keys = read(bibtex({text: text for text in texts}))
     assert list(keys)[2:] == ["aa2020same", "aa2020sameb", "aa2020samec", "aa2020samed"]
@@ -144,20 +150,18 @@ WORDS = st.text(
 
 
 @given(st.dictionaries(WORDS, st.none() | WORDS, max_size=3), WORDS)
-def test_whatever_is_written_can_be_read(sources: dict[str, str | None], title: str) -> None:
-    given_ = {**sources, "own": f'Aa 2020, "{title}", arXiv 2001.00001'}
-    text = bibtex(given_)
-    found = read(text)
-    assert len(found) == len(re.findall(r"^@misc\{", text, re.MULTILINE))
+def test_any_bibliography_can_be_parsed(sources: dict[str, str | None], title: str) -> None:
+    text = bibtex({**sources, "cited": f'Aa 2020, "{title}", arXiv 2001.00001'})
+    assert len(read(text)) == len(re.findall(r"^@misc\{", text, re.MULTILINE))
 
 
 @given(st.text(st.sampled_from("abzABZ éèêëüöñçøłßåőčăžşı&%$#_{}~^\\")))
-def test_accents_are_commands_and_signs_are_escaped(text: str) -> None:
-    told = latex(text)
-    assert told.isascii()
-    braces = told.replace(r"\{", "").replace(r"\}", "")
+def test_accents_are_commands_and_special_characters_are_escaped(text: str) -> None:
+    code = latex(text)
+    assert code.isascii()
+    braces = code.replace(r"\{", "").replace(r"\}", "")
     assert braces.count("{") == braces.count("}")
-    assert not re.search(r"(?<!\\)[&%$#_~^]", re.sub(r"\\[~^](?=\{)", "", told))
+    assert not re.search(r"(?<!\\)[&%$#_~^]", re.sub(r"\\[~^](?=\{)", "", code))
     letters = "".join(c if c.isalpha() else " " for c in text)
-    back = latex(letters).encode().decode("latex")
-    assert "".join(c for c in back if c.isalpha()) == letters.replace(" ", "")
+    decoded = latex(letters).encode().decode("latex")
+    assert "".join(c for c in decoded if c.isalpha()) == letters.replace(" ", "")

@@ -1,4 +1,4 @@
-"""Where designs stand on a board: cases worked out by hand, and simulated boards."""
+"""Standings of designs on a board: cases worked out by hand, and simulated boards."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ from pairbench.boards.standings import (
     Standing,
     Standings,
     check_complete,
-    comparison,
+    compare_entries,
+    gap_ratios,
     is_control,
     reference_of,
-    run_ratios,
     standings,
 )
 from pairbench.cells.plan import REFERENCE_REACH
@@ -46,26 +46,26 @@ budgets = [50, 100, 200, 400]
 """
 
 
-def board(*environments: str, text: str = BOARD) -> Board:
-    """A board of environments, each a spec and what else stands in its table."""
+def make_board(*environments: str, text: str = BOARD) -> Board:
+    """Make a board of environments, each given as a spec and further lines of its TOML table."""
     tables = "".join(f"[[environments]]\nspec = {environment}\n" for environment in environments)
     return read_board("mine-v1", text + tables)
 
 
-TWO = board('"pairbench/Isotropic-v1"', '"pairbench/WidePool-v1"')
+TWO = make_board('"pairbench/Isotropic-v1"', '"pairbench/WidePool-v1"')
 
 
-def falling(budgets: Sequence[int] = BUDGETS, better: float = 1.0, seeds: int = 4) -> Array:
-    """Gaps that fall as one over the labels, as if ``better`` times as many had been bought."""
-    return np.tile(10 / (better * np.array(budgets, dtype=np.float64)), (seeds, 1))
+def falling_gaps(budgets: Sequence[int] = BUDGETS, savings: float = 1.0, seeds: int = 4) -> Array:
+    """Return gaps that fall as 1 / (savings × labels), ``(seeds, b)``."""
+    return np.tile(10 / (savings * np.array(budgets, dtype=np.float64)), (seeds, 1))
 
 
-def curve(
+def make_curve(
     gaps: Array,
     environment: str = "pairbench/Isotropic-v1",
     budgets: Sequence[int] = BUDGETS,
     seeds: Sequence[int] = SEEDS,
-    **further: Any,
+    **fields: Any,
 ) -> Curve:
     content = {
         "environment": environment,
@@ -79,26 +79,26 @@ def curve(
         "efficiency": 0.5,
         "win_rate": 0.75,
         "seconds": 2.0,
-        **further,
+        **fields,
     }
     return Curve.model_validate(content)
 
 
-def entry(name: str, *curves: Curve, of: Board = TWO, **further: Any) -> BoardEntry:
-    """An entry of a design, with ``changes`` or ``control`` where they are given."""
+def make_entry(name: str, *curves: Curve, board: Board = TWO, **fields: Any) -> BoardEntry:
+    """Make an entry; ``fields`` may contain ``changes`` and ``control``."""
     design = SubmittedDesign(
         name=name,
         params={},
         source="0" * 64,
         label=name,
         slug=name,
-        control=further.pop("control", False),
+        control=fields.pop("control", False),
     )
     return BoardEntry.model_validate(
         {
-            "board": of.name,
-            "board_digest": of.digest,
-            "division": "open" if further.get("changes") else "closed",
+            "board": board.name,
+            "board_digest": board.digest,
+            "division": "open" if fields.get("changes") else "closed",
             "design": design,
             "author": "somebody",
             "link": "https://example.org",
@@ -107,114 +107,127 @@ def entry(name: str, *curves: Curve, of: Board = TWO, **further: Any) -> BoardEn
             "machine": "a machine",
             "bundle": "0" * 64,
             "curves": curves,
-            **further,
+            **fields,
         }
     )
 
 
-def on_two(name: str, *gaps: Array, budgets: Sequence[int] = BUDGETS, **further: Any) -> BoardEntry:
-    """An entry of the board of two environments."""
+def two_environment_entry(
+    name: str, *gaps: Array, budgets: Sequence[int] = BUDGETS, **fields: Any
+) -> BoardEntry:
+    """Make an entry of the board of two environments."""
     ids = [environment.spec for environment in TWO.environments]
-    curves = [curve(own, id_, budgets) for own, id_ in zip(gaps, ids, strict=True)]
-    return entry(name, *curves, **further)
+    curves = [make_curve(g, id_, budgets) for g, id_ in zip(gaps, ids, strict=True)]
+    return make_entry(name, *curves, **fields)
 
 
-REFERENCE = on_two("uniform", falling(REACH), falling(REACH), budgets=REACH)
+REFERENCE = two_environment_entry(
+    "uniform", falling_gaps(REACH), falling_gaps(REACH), budgets=REACH
+)
 
 
-def times(one: float, other: float, name: str = "mine", **further: Any) -> BoardEntry:
-    """A design that saves so much in the two environments, without any spread."""
-    return on_two(name, falling(better=one), falling(better=other), **further)
+def saving_entry(first: float, second: float, name: str = "mine", **fields: Any) -> BoardEntry:
+    """Make an entry with known savings in the two environments and equal gaps for all seeds."""
+    gaps = falling_gaps(savings=first), falling_gaps(savings=second)
+    return two_environment_entry(name, *gaps, **fields)
 
 
-def found(*entries: BoardEntry, of: Board = TWO) -> dict[str, Standing]:
-    """The closed division by name."""
-    return {s.entry.design.name: s for s in standings(of, [REFERENCE, *entries]).closed}
+def closed_standings(*entries: BoardEntry, board: Board = TWO) -> dict[str, Standing]:
+    """Return the standings of the closed division by name, with the reference among them."""
+    return {s.entry.design.name: s for s in standings(board, [REFERENCE, *entries]).closed}
 
 
-def figures(estimate: Estimate) -> tuple[float, float, float]:
+def triple(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
 
 
-# -- the one figure ------------------------------------------------------------------------------
+# -- savings and other figures -------------------------------------------------------------------
 
 
-def test_the_figure_is_the_geometric_mean_of_savings() -> None:
-    standing = found(times(4, 1))["mine"]
-    assert figures(standing.savings) == pytest.approx((2, 2, 2))
+def test_savings_are_the_geometric_mean_over_environments() -> None:
+    standing = closed_standings(saving_entry(4, 1))["mine"]
+    assert triple(standing.savings) == pytest.approx((2, 2, 2))
     assert [e.savings.value for e in standing.environments] == pytest.approx([4, 1])
     assert standing.worst is standing.environments[1]
     assert standing.savings.censored is None
 
 
-def test_the_reference_saves_nothing() -> None:
-    spread = falling(REACH) * np.array([[0.5], [1.0], [2.0], [1.5]])
-    reference = on_two("uniform", spread, spread, budgets=REACH)
+def test_savings_of_the_reference_are_1() -> None:
+    spread = falling_gaps(REACH) * np.array([[0.5], [1.0], [2.0], [1.5]])
+    reference = two_environment_entry("uniform", spread, spread, budgets=REACH)
     (standing,) = standings(TWO, [reference]).closed
     assert standing.savings == standing.aulc == Estimate(1, 1, 1)
-    assert (standing.rank, standing.tied, standing.places) == (1, False, (1, 1))
+    assert (standing.rank, standing.tied, standing.rank_bounds) == (1, False, (1, 1))
     assert all(e.savings == Estimate(1, 1, 1) for e in standing.environments)
     assert standing.environments[0].budgets == BUDGETS
 
 
 def test_the_area_is_the_mean_log_gap_over_the_references() -> None:
-    """Half the gap at each budget; then a third from the third on, by the trapezoidal rule."""
-    assert figures(found(times(2, 2))["mine"].aulc) == pytest.approx((0.5, 0.5, 0.5))
-    later = falling() / np.array([1, 1, 3, 3])
-    area = found(on_two("mine", later, falling()))["mine"].aulc
-    assert figures(area) == pytest.approx((3 ** (-1.5 / 3 / 2),) * 3)
+    """Halve the gap at each budget; then a third from the third budget, by the trapezoidal rule."""
+    assert triple(closed_standings(saving_entry(2, 2))["mine"].aulc) == pytest.approx(
+        (0.5, 0.5, 0.5)
+    )
+    late_gaps = falling_gaps() / np.array([1, 1, 3, 3])
+    area = closed_standings(two_environment_entry("mine", late_gaps, falling_gaps()))["mine"].aulc
+    assert triple(area) == pytest.approx((3 ** (-1.5 / 3 / 2),) * 3)
 
 
-def test_one_budget_has_an_area_too() -> None:
+def test_a_board_of_one_budget_has_an_area() -> None:
     single = BOARD.replace("[50, 100, 200, 400]", "[400]")
-    of = board('"pairbench/Isotropic-v1"', text=single)
-    reference = entry("uniform", curve(falling([400, 800]), budgets=[400, 800]), of=of)
-    own = entry("mine", curve(falling([400], 2), budgets=[400]), of=of)
-    best = standings(of, [reference, own]).closed[0]
+    board = make_board('"pairbench/Isotropic-v1"', text=single)
+    reference = make_entry(
+        "uniform", make_curve(falling_gaps([400, 800]), budgets=[400, 800]), board=board
+    )
+    entry = make_entry("mine", make_curve(falling_gaps([400], 2), budgets=[400]), board=board)
+    best = standings(board, [reference, entry]).closed[0]
     assert [best.aulc.value, best.savings.value] == pytest.approx([0.5, 2])
 
 
-def test_seeds_are_paired_in_whatever_order_they_stand() -> None:
+def test_seeds_are_paired_whatever_their_order() -> None:
     hard = np.array([[0.1], [1.0], [10.0], [3.0]])
-    reference = on_two("uniform", hard * falling(REACH), hard * falling(REACH), budgets=REACH)
-    turned = [3, 1, 0, 2]
+    reference = two_environment_entry(
+        "uniform", hard * falling_gaps(REACH), hard * falling_gaps(REACH), budgets=REACH
+    )
+    order = [3, 1, 0, 2]
     curves = [
-        curve((hard * falling(better=2))[turned], e.spec, seeds=[SEEDS[i] for i in turned])
+        make_curve((hard * falling_gaps(savings=2))[order], e.spec, seeds=[SEEDS[i] for i in order])
         for e in TWO.environments
     ]
-    best = standings(TWO, [reference, entry("mine", *curves)]).closed[0]
-    assert figures(best.savings) == pytest.approx((2, 2, 2))
-    assert [figures(r) for r in best.environments[0].ratios] == [pytest.approx((0.5,) * 3)] * 4
-    assert comparison(TWO, best.entry, reference).ratio.high == pytest.approx(0.5)
+    best = standings(TWO, [reference, make_entry("mine", *curves)]).closed[0]
+    assert triple(best.savings) == pytest.approx((2, 2, 2))
+    assert [triple(r) for r in best.environments[0].ratios] == [pytest.approx((0.5,) * 3)] * 4
+    assert compare_entries(TWO, best.entry, reference).ratio.high == pytest.approx(0.5)
 
 
 def test_environments_may_differ_in_seeds_and_budgets() -> None:
-    of = board(
+    board = make_board(
         '"pairbench/Isotropic-v1"', '"pairbench/WidePool-v1"\nseeds = [9, 1]\nbudgets = [20]'
     )
-    further = [20, 40, 80, 160]
-    reference = entry(
+    second_budgets = [20, 40, 80, 160]
+    reference = make_entry(
         "uniform",
-        curve(falling(REACH), budgets=REACH),
-        curve(falling(further, seeds=2), "pairbench/WidePool-v1", further, [1, 9]),
-        of=of,
+        make_curve(falling_gaps(REACH), budgets=REACH),
+        make_curve(
+            falling_gaps(second_budgets, seeds=2), "pairbench/WidePool-v1", second_budgets, [1, 9]
+        ),
+        board=board,
     )
-    own = entry(
+    entry = make_entry(
         "mine",
-        curve(falling(better=2)),
-        curve(falling([20], 8, seeds=2), "pairbench/WidePool-v1", [20], [9, 1]),
-        of=of,
+        make_curve(falling_gaps(savings=2)),
+        make_curve(falling_gaps([20], 8, seeds=2), "pairbench/WidePool-v1", [20], [9, 1]),
+        board=board,
     )
-    best = standings(of, [reference, own]).closed[0]
+    best = standings(board, [reference, entry]).closed[0]
     assert best.savings.value == pytest.approx(4)
     assert [e.budgets for e in best.environments] == [BUDGETS, (20,)]
 
 
-def test_savings_are_over_what_was_spent_labels_or_money() -> None:
-    """The reference's gap at half the price; and who buys nothing is taken to have spent it all."""
-    own = curve(falling(), unit="money", spent=(25.0, 50.0, 100.0, 200.0))
-    other = curve(falling(better=0.5), "pairbench/WidePool-v1", spent=(0.0,) * 4)
-    standing = found(entry("mine", own, other))["mine"]
+def test_savings_are_relative_to_the_labels_or_money_spent() -> None:
+    """Reach the reference's gap at half the price; a design that buys nothing counts its budget."""
+    first = make_curve(falling_gaps(), unit="money", spent=(25.0, 50.0, 100.0, 200.0))
+    second = make_curve(falling_gaps(savings=0.5), "pairbench/WidePool-v1", spent=(0.0,) * 4)
+    standing = closed_standings(make_entry("mine", first, second))["mine"]
     assert [e.unit for e in standing.environments] == ["money", "labels"]
     assert [e.savings.value for e in standing.environments] == pytest.approx([2, 0.5])
     assert standing.savings.value == pytest.approx(1)
@@ -231,80 +244,94 @@ def test_savings_are_over_what_was_spent_labels_or_money() -> None:
         ((100, 100), 8.0, "above"),
     ],
 )
-def test_savings_out_of_reach_count_as_those_at_the_ends_of_the_curve(
+def test_censored_savings_count_as_those_at_the_ends_of_the_curve(
     savings: tuple[float, float], value: float, censored: str | None
 ) -> None:
-    """The reference is played to 8 times the last budget, and from an eighth of it."""
-    found_ = found(times(*savings))["mine"].savings
-    assert figures(found_) == pytest.approx((value, value, value))
-    assert found_.censored == censored
+    """The reference's curve ends at 8 times the last budget, and begins at an eighth of it."""
+    estimate = closed_standings(saving_entry(*savings))["mine"].savings
+    assert triple(estimate) == pytest.approx((value, value, value))
+    assert estimate.censored == censored
 
 
-def test_gaps_of_zero_do_no_harm() -> None:
-    gaps = falling(better=2)
+def test_gaps_of_zero_have_finite_savings_and_areas() -> None:
+    gaps = falling_gaps(savings=2)
     gaps[:, -1] = 0
-    standing = found(on_two("mine", gaps, falling()))["mine"]
+    standing = closed_standings(two_environment_entry("mine", gaps, falling_gaps()))["mine"]
     assert standing.savings.value == pytest.approx(8**0.5)
     assert 0 < standing.aulc.low <= standing.aulc.value < 1
     assert standing.environments[0].gaps[-1] == Estimate(0, 0, 0)
-    nothing = on_two("uniform", np.zeros((4, 7)), np.zeros((4, 7)), budgets=REACH)
-    (mine, _) = standings(TWO, [nothing, on_two("mine", np.zeros((4, 4)), np.zeros((4, 4)))]).closed
+    zero_reference = two_environment_entry(
+        "uniform", np.zeros((4, 7)), np.zeros((4, 7)), budgets=REACH
+    )
+    (mine, _) = standings(
+        TWO, [zero_reference, two_environment_entry("mine", np.zeros((4, 4)), np.zeros((4, 4)))]
+    ).closed
     assert mine.aulc == Estimate(1, 1, 1)
     assert mine.rank == 1
 
 
-def test_beside_it_stand_time_and_memory() -> None:
+def test_standings_contain_time_and_memory() -> None:
     first, second = (e.spec for e in TWO.environments)
-    curves = [curve(falling(), first, seconds=1.0, memory=7), curve(falling(), second, memory=9)]
-    standing = found(entry("mine", *curves))["mine"]
+    curves = [
+        make_curve(falling_gaps(), first, seconds=1.0, memory=7),
+        make_curve(falling_gaps(), second, memory=9),
+    ]
+    standing = closed_standings(make_entry("mine", *curves))["mine"]
     assert (standing.seconds, standing.memory) == (1.5, 9)
     assert (standing.environments[0].efficiency, standing.environments[0].win_rate) == (0.5, 0.75)
-    unknown = entry("mine", curves[0], curve(falling(), second))
-    assert found(unknown)["mine"].memory is None
+    unmeasured = make_entry("mine", curves[0], make_curve(falling_gaps(), second))
+    assert closed_standings(unmeasured)["mine"].memory is None
 
 
-def test_figures_are_those_of_the_report(tmp_path: Path) -> None:
+def test_figures_agree_with_the_report(tmp_path: Path) -> None:
     params = "prompts=6, held_out_prompts=6, completions=4, dim=3"
-    specs = [f"pairbench/LogLinear-v1({params}{more})" for more in ("", ", misspecification=1.0")]
+    specs = [f"pairbench/LogLinear-v1({params}{rest})" for rest in ("", ", misspecification=1.0")]
     spec = RunSpec("custom", specs, ["leverage"], SEEDS, "uniform", (8, 16))
     run(spec, tmp_path, jobs=1)
     text = BOARD.replace("[50, 100, 200, 400]", "[8, 16]")
-    of = board(*(f'"{spec}"' for spec in specs), text=text)
+    board = make_board(*(f'"{spec}"' for spec in specs), text=text)
 
-    def played(design: str, budgets: tuple[int, ...]) -> BoardEntry:
+    def played_entry(design: str, budgets: tuple[int, ...]) -> BoardEntry:
         curves = []
         for environment in specs:
             rounds = [play(environment, design, seed, budgets).rounds for seed in SEEDS]
-            gaps = np.array([[r.score.gap for r in own] for own in rounds])
-            curves.append(curve(gaps, environment, budgets))
-        return entry(design, *curves, of=of)
+            gaps = np.array([[r.score.gap for r in episode] for episode in rounds])
+            curves.append(make_curve(gaps, environment, budgets))
+        return make_entry(design, *curves, board=board)
 
-    table = standings(of, [played("uniform", (8, 16, 32, 64, 128)), played("leverage", (8, 16))])
-    for place, section in enumerate(load_report(tmp_path).sections):
+    table = standings(
+        board, [played_entry("uniform", (8, 16, 32, 64, 128)), played_entry("leverage", (8, 16))]
+    )
+    for k, section in enumerate(load_report(tmp_path).sections):
         rows = {row.design: row for row in section.rows}
         for standing in table.closed:
-            row, own = rows[standing.entry.design.name], standing.environments[place]
+            row, environment = rows[standing.entry.design.name], standing.environments[k]
             assert row.savings is not None
             assert row.ratio is not None
-            assert figures(own.savings) == pytest.approx(figures(row.savings))
-            assert figures(own.gaps[-1]) == pytest.approx(figures(row.gap))
-            assert figures(own.ratios[-1]) == pytest.approx(figures(row.ratio))
+            assert triple(environment.savings) == pytest.approx(triple(row.savings))
+            assert triple(environment.gaps[-1]) == pytest.approx(triple(row.gap))
+            assert triple(environment.ratios[-1]) == pytest.approx(triple(row.ratio))
 
 
 # -- ranks ---------------------------------------------------------------------------------------
 
 
-def test_designs_stand_best_first_with_equal_ranks_for_ties() -> None:
+def test_designs_are_sorted_best_first_with_equal_ranks_for_ties() -> None:
     noise = np.array([[1.2, 0.8, 1.0, 1.0], [0.8, 1.2, 1.05, 1.0]])[:, :, None]
-    copies = [on_two(f"copy-{i}", *([falling(better=2) * noise[i]] * 2)) for i in range(2)]
-    table = standings(TWO, [times(0.5, 0.5, "bad"), *copies, REFERENCE, times(4, 4, "good")])
+    copies = [
+        two_environment_entry(f"copy-{i}", *([falling_gaps(savings=2) * noise[i]] * 2))
+        for i in range(2)
+    ]
+    table = standings(
+        TWO, [saving_entry(0.5, 0.5, "bad"), *copies, REFERENCE, saving_entry(4, 4, "good")]
+    )
     names = [standing.entry.design.name for standing in table.closed]
     assert names[0] == "good"
     assert set(names[1:3]) == {"copy-0", "copy-1"}
     assert names[3:] == ["uniform", "bad"]
     assert [standing.rank for standing in table.closed] == [1, 2, 2, 4, 5]
     assert [standing.tied for standing in table.closed] == [False, True, True, False, False]
-    assert [standing.places for standing in table.closed] == [
+    assert [standing.rank_bounds for standing in table.closed] == [
         (1, 1),
         (2, 3),
         (2, 3),
@@ -313,13 +340,18 @@ def test_designs_stand_best_first_with_equal_ranks_for_ties() -> None:
     ]
 
 
-def test_controls_are_shown_and_never_ranked() -> None:
+def test_controls_are_listed_and_never_ranked() -> None:
     table = standings(
         TWO,
-        [times(8, 8, "oracle", control=True), times(0.5, 0.5, "first-two"), REFERENCE, times(2, 2)],
+        [
+            saving_entry(8, 8, "oracle", control=True),
+            saving_entry(0.5, 0.5, "first-two"),
+            REFERENCE,
+            saving_entry(2, 2),
+        ],
     )
-    shown = [(s.entry.design.name, s.rank, s.tied, s.places) for s in table.closed]
-    assert shown == [
+    listed = [(s.entry.design.name, s.rank, s.tied, s.rank_bounds) for s in table.closed]
+    assert listed == [
         ("mine", 1, False, (1, 1)),
         ("uniform", 2, False, (2, 2)),
         ("oracle", None, False, None),
@@ -329,23 +361,23 @@ def test_controls_are_shown_and_never_ranked() -> None:
 
 
 @pytest.mark.parametrize("name", ["name", "slug", "label"])
-def test_the_board_names_controls_by_whatever_name(name: str) -> None:
-    listed = board('"pairbench/Isotropic-v1"', text=BOARD.replace("first-two", "told"))
-    plain = times(1, 1)
-    design = plain.design.model_copy(update={name: "told"})
-    assert not is_control(listed, plain)
-    assert is_control(listed, plain.model_copy(update={"design": design}))
+def test_a_board_may_name_controls_by_name_slug_or_label(name: str) -> None:
+    board = make_board('"pairbench/Isotropic-v1"', text=BOARD.replace("first-two", "oracle"))
+    entry = saving_entry(1, 1)
+    design = entry.design.model_copy(update={name: "oracle"})
+    assert not is_control(board, entry)
+    assert is_control(board, entry.model_copy(update={"design": design}))
 
 
-def test_the_open_division_is_ranked_apart_against_the_closed_reference() -> None:
+def test_the_open_division_is_ranked_separately_against_the_closed_reference() -> None:
     changes = {"trainer": "ipo"}
     table = standings(
         TWO,
         [
             REFERENCE,
-            times(2, 2, "closed"),
-            times(4, 4, "opened", changes=changes),
-            times(0.5, 2, "uniform", changes=changes),
+            saving_entry(2, 2, "closed"),
+            saving_entry(4, 4, "opened", changes=changes),
+            saving_entry(0.5, 2, "uniform", changes=changes),
         ],
     )
     assert [(s.entry.design.name, s.rank) for s in table.closed] == [("closed", 1), ("uniform", 2)]
@@ -355,18 +387,20 @@ def test_the_open_division_is_ranked_apart_against_the_closed_reference() -> Non
 
 
 def test_without_the_reference_there_are_no_standings() -> None:
-    opened = times(1, 1, "uniform", changes={"trainer": "ipo"})
-    for entries in ([], [times(1, 1)], [opened]):
+    open_entry = saving_entry(1, 1, "uniform", changes={"trainer": "ipo"})
+    for entries in ([], [saving_entry(1, 1)], [open_entry]):
         assert standings(TWO, entries) == Standings(TWO, None, (), ())
         assert reference_of(TWO, entries) is None
 
 
-def test_one_seed_tells_no_interval_and_no_ranks() -> None:
-    of = board('"pairbench/Isotropic-v1"', text=BOARD.replace("3:7", "3"))
-    reference = entry("uniform", curve(falling(REACH, seeds=1), budgets=REACH, seeds=[3]), of=of)
-    own = entry("mine", curve(falling(better=2, seeds=1), seeds=[3]), of=of)
-    best, other = standings(of, [reference, own]).closed
-    assert figures(best.savings) == pytest.approx((2, 0, np.inf))
+def test_one_seed_gives_an_unbounded_interval_and_a_tie() -> None:
+    board = make_board('"pairbench/Isotropic-v1"', text=BOARD.replace("3:7", "3"))
+    reference = make_entry(
+        "uniform", make_curve(falling_gaps(REACH, seeds=1), budgets=REACH, seeds=[3]), board=board
+    )
+    entry = make_entry("mine", make_curve(falling_gaps(savings=2, seeds=1), seeds=[3]), board=board)
+    best, other = standings(board, [reference, entry]).closed
+    assert triple(best.savings) == pytest.approx((2, 0, np.inf))
     assert [(s.rank, s.tied) for s in (best, other)] == [(1, True), (1, True)]
 
 
@@ -381,61 +415,64 @@ def test_standings_do_not_depend_on_the_order_or_the_names_of_entries(
 ) -> None:
     rng = np.random.default_rng(seed)
     noise = np.exp(0.3 * rng.normal(size=(len(savings), 2, 4, 4)))
-    made = [
-        on_two(f"design-{i}", *(falling(better=s) * n for s, n in zip(own, loud, strict=True)))
-        for i, (own, loud) in enumerate(zip(savings, noise, strict=True))
+    designs = [
+        two_environment_entry(
+            f"design-{i}",
+            *(falling_gaps(savings=s) * n for s, n in zip(design_savings, factors, strict=True)),
+        )
+        for i, (design_savings, factors) in enumerate(zip(savings, noise, strict=True))
     ]
-    twin = made[0].model_copy(
-        update={"design": made[0].design.model_copy(update={"name": "twin", "slug": "twin"})}
+    twin = designs[0].model_copy(
+        update={"design": designs[0].design.model_copy(update={"name": "twin", "slug": "twin"})}
     )
-    entries = [REFERENCE, *made, twin]
-    here = {s.entry.design.name: s for s in standings(TWO, entries).closed}
-    there = standings(TWO, data.draw(st.permutations(entries))).closed
-    assert [s.rank for s in there] == sorted(s.rank or 0 for s in here.values())
-    for standing in there:
-        other = here[standing.entry.design.name]
-        assert (standing.rank, standing.places) == (other.rank, other.places)
-        assert figures(standing.savings) == pytest.approx(figures(other.savings), rel=1e-9)
+    entries = [REFERENCE, *designs, twin]
+    by_name = {s.entry.design.name: s for s in standings(TWO, entries).closed}
+    permuted = standings(TWO, data.draw(st.permutations(entries))).closed
+    assert [s.rank for s in permuted] == sorted(s.rank or 0 for s in by_name.values())
+    for standing in permuted:
+        other = by_name[standing.entry.design.name]
+        assert (standing.rank, standing.rank_bounds) == (other.rank, other.rank_bounds)
+        assert triple(standing.savings) == pytest.approx(triple(other.savings), rel=1e-9)
         assert standing.savings.low <= standing.savings.value <= standing.savings.high
-    assert (here["twin"].rank, here["twin"].tied) == (here["design-0"].rank, True)
+    assert (by_name["twin"].rank, by_name["twin"].tied) == (by_name["design-0"].rank, True)
 
 
-# -- what an entry must have ---------------------------------------------------------------------
+# -- completeness of entries ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("curves", "message"),
     [
-        ([curve(falling())], "is of pairbench/Isotropic-v1, where the board is of"),
+        ([make_curve(falling_gaps())], "is of pairbench/Isotropic-v1, where the board is of"),
         (
-            [curve(falling(), "pairbench/WidePool-v1"), curve(falling())],
+            [make_curve(falling_gaps(), "pairbench/WidePool-v1"), make_curve(falling_gaps())],
             "WidePool-v1, in this order",
         ),
         (
             [
-                curve(falling()),
-                curve(falling(seeds=2), "pairbench/WidePool-v1", seeds=[3, 5]),
+                make_curve(falling_gaps()),
+                make_curve(falling_gaps(seeds=2), "pairbench/WidePool-v1", seeds=[3, 5]),
             ],
             "lacks 2 of the board's seeds in pairbench/WidePool-v1, the first being 4",
         ),
         (
             [
-                curve(falling(seeds=5), seeds=[*SEEDS, 7]),
-                curve(falling(), "pairbench/WidePool-v1"),
+                make_curve(falling_gaps(seeds=5), seeds=[*SEEDS, 7]),
+                make_curve(falling_gaps(), "pairbench/WidePool-v1"),
             ],
             "has seeds in pairbench/Isotropic-v1 that are not the board's, the first being 7",
         ),
         (
             [
-                curve(falling([50, 400]), budgets=[50, 400]),
-                curve(falling(), "pairbench/WidePool-v1"),
+                make_curve(falling_gaps([50, 400]), budgets=[50, 400]),
+                make_curve(falling_gaps(), "pairbench/WidePool-v1"),
             ],
             "lacks 2 of the board's budgets in pairbench/Isotropic-v1, the first being 100",
         ),
     ],
 )
-def test_an_entry_that_lacks_something_is_refused(curves: list[Curve], message: str) -> None:
-    incomplete = entry("mine", *curves)
+def test_an_incomplete_entry_is_refused(curves: list[Curve], message: str) -> None:
+    incomplete = make_entry("mine", *curves)
     with pytest.raises(InvalidSubmission, match="'mine' on 'mine-v1'") as caught:
         check_complete(TWO, incomplete)
     assert message in str(caught.value)
@@ -443,37 +480,43 @@ def test_an_entry_that_lacks_something_is_refused(curves: list[Curve], message: 
         standings(TWO, [REFERENCE, incomplete])
 
 
-def test_an_open_entry_is_complete_though_its_environments_have_other_labels() -> None:
-    curves = [curve(falling(), f"{e.spec}(trainer='ipo')") for e in TWO.environments]
-    check_complete(TWO, entry("mine", *curves, changes={"trainer": "ipo"}))
+def test_an_open_entry_is_complete_although_its_environments_have_other_labels() -> None:
+    curves = [make_curve(falling_gaps(), f"{e.spec}(trainer='ipo')") for e in TWO.environments]
+    check_complete(TWO, make_entry("mine", *curves, changes={"trainer": "ipo"}))
 
 
 def test_a_board_may_leave_budgets_to_its_environments() -> None:
-    of = board('"pairbench/Isotropic-v1"', text=BOARD.replace("budgets = [50, 100, 200, 400]", ""))
-    reference = entry("uniform", curve(falling(REACH), budgets=REACH), of=of)
-    best = standings(of, [reference, entry("mine", curve(falling(better=2)), of=of)]).closed[0]
+    board = make_board(
+        '"pairbench/Isotropic-v1"', text=BOARD.replace("budgets = [50, 100, 200, 400]", "")
+    )
+    reference = make_entry("uniform", make_curve(falling_gaps(REACH), budgets=REACH), board=board)
+    best = standings(
+        board, [reference, make_entry("mine", make_curve(falling_gaps(savings=2)), board=board)]
+    ).closed[0]
     assert best.environments[0].budgets == BUDGETS
     assert best.savings.value == pytest.approx(2)
 
 
-# -- two designs ---------------------------------------------------------------------------------
+# -- comparisons of two designs ------------------------------------------------------------------
 
 
 def test_a_comparison_is_paired_by_world_and_budget() -> None:
     hard = np.array([[0.5], [1.0], [2.0], [4.0]])
-    one = on_two("one", hard * falling(better=2), hard * falling(better=0.5))
-    other = on_two("other", hard * falling(), hard * falling())
-    found_ = comparison(TWO, one, other)
-    better, worse = found_.environments
-    assert [figures(ratio) for ratio in better.ratios] == [pytest.approx((0.5,) * 3)] * 4
-    assert [figures(ratio) for ratio in worse.ratios] == [pytest.approx((2,) * 3)] * 4
-    expected = -(hard * falling(better=2)).mean(axis=0)
+    first = two_environment_entry(
+        "first", hard * falling_gaps(savings=2), hard * falling_gaps(savings=0.5)
+    )
+    second = two_environment_entry("second", hard * falling_gaps(), hard * falling_gaps())
+    comparison = compare_entries(TWO, first, second)
+    better, worse = comparison.environments
+    assert [triple(ratio) for ratio in better.ratios] == [pytest.approx((0.5,) * 3)] * 4
+    assert [triple(ratio) for ratio in worse.ratios] == [pytest.approx((2,) * 3)] * 4
+    expected = -(hard * falling_gaps(savings=2)).mean(axis=0)
     np.testing.assert_allclose([d.value for d in better.differences], expected)
     assert all(d.low < d.value < d.high for d in better.differences)
-    assert figures(found_.ratio) == pytest.approx((1, 1, 1))
-    # Of 16 pairs of ½, 1, 2, 4 and its halves, 10 fall well; 3 with equal ends count half.
+    assert triple(comparison.ratio) == pytest.approx((1, 1, 1))
+    # Of the 16 pairs of a seed of each design, the first is better in 10, and 3 ties count half.
     assert better.improvements[0].value == pytest.approx((10 + 1.5) / 16)
-    assert found_.improvement.value == pytest.approx(0.5)
+    assert comparison.improvement.value == pytest.approx(0.5)
     assert (better.environment, better.unit, better.budgets) == (
         "pairbench/Isotropic-v1",
         "labels",
@@ -481,25 +524,28 @@ def test_a_comparison_is_paired_by_world_and_budget() -> None:
     )
 
 
-def test_a_comparison_turned_round_says_the_opposite() -> None:
+def test_a_comparison_in_reverse_order_has_the_inverse_figures() -> None:
     rng = np.random.default_rng(1)
-    one, other = (
-        on_two(name, *(falling() * np.exp(0.3 * rng.normal(size=(2, 4, 4)))))
-        for name in ("one", "other")
+    first, second = (
+        two_environment_entry(name, *(falling_gaps() * np.exp(0.3 * rng.normal(size=(2, 4, 4)))))
+        for name in ("first", "second")
     )
-    here, there = comparison(TWO, one, other), comparison(TWO, other, one)
-    assert here.ratio.value == pytest.approx(1 / there.ratio.value)
-    assert here.improvement.value == pytest.approx(1 - there.improvement.value)
-    for a, b in zip(here.environments, there.environments, strict=True):
+    forward = compare_entries(TWO, first, second)
+    reverse = compare_entries(TWO, second, first)
+    assert forward.ratio.value == pytest.approx(1 / reverse.ratio.value)
+    assert forward.improvement.value == pytest.approx(1 - reverse.improvement.value)
+    for a, b in zip(forward.environments, reverse.environments, strict=True):
         assert [d.value for d in a.differences] == pytest.approx([-d.value for d in b.differences])
         assert [d.low for d in a.differences] == pytest.approx([-d.high for d in b.differences])
 
 
-def test_the_ratios_of_runs_are_paired_by_world() -> None:
+def test_gap_ratios_are_paired_by_world() -> None:
     hard = np.array([[0.5], [1.0], [2.0], [4.0]])
-    reference = on_two("uniform", hard * falling(REACH), falling(REACH), budgets=REACH)
-    own = on_two("mine", hard * falling(better=2), hard * falling())
-    first, second = run_ratios(TWO, reference, own)
+    reference = two_environment_entry(
+        "uniform", hard * falling_gaps(REACH), falling_gaps(REACH), budgets=REACH
+    )
+    entry = two_environment_entry("mine", hard * falling_gaps(savings=2), hard * falling_gaps())
+    first, second = gap_ratios(TWO, reference, entry)
     np.testing.assert_allclose(first, 0.5)
     np.testing.assert_allclose(second, hard[:, 0])
     profile = performance_profile([first, second], np.array([0.4, 0.5, 1.0, 4.0]))
@@ -511,19 +557,19 @@ def test_the_ratios_of_runs_are_paired_by_world() -> None:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Boards whose designs save what is known: gaps are drawn, not played.
+    """Boards of designs with known savings, whose gaps are random numbers.
 
     A run's gap is ``1 / (savings × labels) + floor``, times a factor of its world, which all
     designs share, times one of the run, times one of the budget. By the intervals in the README's
     first tables, gaps after 800 labels have a standard deviation of 0.35 to 0.5 in logs; it is 0.47
-    here unless told otherwise.
+    here by default.
 
     Attributes:
-        environments: how many.
-        seeds: in each.
+        environments: number of environments.
+        seeds: number of seeds in each environment.
         spread: standard deviations of the factors' logarithms: world, run, budget.
-        floor: gap that no number of labels takes away, where it is 1 after one label.
-        rise: what all gaps are multiplied by from 200 labels on.
+        floor: gap in the limit of many labels, where it is 1 + floor after one label.
+        rise: factor of all gaps from 200 labels on.
     """
 
     environments: int
@@ -533,12 +579,12 @@ class Simulated:
     rise: float = 1.0
 
     def gaps(self, savings: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-        """The reference's ``(k, n, b)``, and at the last budget the designs' ``(k, n, m)``."""
-        world, own, round_ = self.spread
+        """Draw the reference's gaps ``(k, n, b)``, and the designs' last gaps ``(k, n, m)``."""
+        world, run, budget = self.spread
         k, n, m = self.environments, self.seeds, len(savings)
         shared = rng.normal(0, world, (k, n, 1))
-        reference = rng.normal(0, own, (k, n, 1)) + rng.normal(0, round_, (k, n, len(REACH)))
-        designs = rng.normal(0, np.hypot(own, round_), (k, n, m))
+        reference = rng.normal(0, run, (k, n, 1)) + rng.normal(0, budget, (k, n, len(REACH)))
+        designs = rng.normal(0, np.hypot(run, budget), (k, n, m))
         labels = BUDGETS[-1] * savings.T[:, None]
         rise = np.where(np.array(REACH) < 200, 1, self.rise)
         return (
@@ -547,17 +593,17 @@ class Simulated:
         )
 
     def truth(self, savings: Array) -> Array:
-        """Log savings by the gaps' expectations, ``(m, k)``.
+        """Compute log savings from the noiseless gaps, ``(m, k)``.
 
-        They are what the designs are made to save, cut off where the reference's curve ends; with
-        a floor, only nearly, because gaps are interpolated between the reference's budgets, and
-        with a rise as its curve reads.
+        They are the logs of ``savings``, censored at the ends of the reference's curve. With a
+        floor this holds only approximately, because gaps are interpolated between the reference's
+        budgets, and with a rise they are read off the curve that rises.
         """
-        quiet = replace(self, seeds=1, spread=(0, 0, 0))
-        return quiet.sample(savings, np.random.default_rng(0)).values
+        noiseless = replace(self, seeds=1, spread=(0, 0, 0))
+        return noiseless.sample(savings, np.random.default_rng(0)).values
 
     def sample(self, savings: Array, rng: np.random.Generator) -> StratifiedBootstrap:
-        """Log savings of m designs on one board, as :func:`standings` samples them."""
+        """Bootstrap log savings of m designs on one board, as :func:`standings` does."""
         reference, designs = self.gaps(savings, rng)
         spent, labels = np.full(len(savings), float(BUDGETS[-1])), np.array(REACH, np.float64)
         parts = [
@@ -573,64 +619,64 @@ class Simulated:
 
 
 SYNTHETIC, ALPACA_EVAL = Simulated(8, 30), Simulated(4, 10)
-"""As large as the boards of these names."""
+"""Boards with as many environments and seeds as the published ones of these names."""
 
 
-def test_simulated_boards_are_sampled_as_real_ones() -> None:
+def test_simulated_boards_have_the_bootstrap_of_standings() -> None:
     simulated, savings = Simulated(2, 4), np.array([[3.0, 1.0], [0.5, 2.0]])
     reference, designs = simulated.gaps(savings, np.random.default_rng(5))
     tables = [np.tile(designs[:, :, [i]], len(BUDGETS)) for i in range(2)]
-    entries = [on_two(f"design-{i}", *table) for i, table in enumerate(tables)]
-    table = standings(TWO, [on_two("uniform", *reference, budgets=REACH), *entries])
+    entries = [two_environment_entry(f"design-{i}", *table) for i, table in enumerate(tables)]
+    table = standings(TWO, [two_environment_entry("uniform", *reference, budgets=REACH), *entries])
     expected = simulated.sample(savings, np.random.default_rng(5)).means()
-    own = {standing.entry.design.name: standing.savings for standing in table.closed}
+    savings_by_name = {s.entry.design.name: s.savings for s in table.closed}
     for i, estimate in enumerate(expected):
-        logs = np.log(figures(own[f"design-{i}"]))
-        np.testing.assert_allclose(logs, figures(estimate), atol=1e-9)
+        logs = np.log(triple(savings_by_name[f"design-{i}"]))
+        np.testing.assert_allclose(logs, triple(estimate), atol=1e-9)
 
 
-def test_without_noise_a_simulated_design_saves_what_it_is_made_to() -> None:
+def test_without_noise_a_simulated_design_has_its_savings() -> None:
     savings = np.array([[3.0, 0.4], [8.0, 1.0]])
-    quiet = Simulated(2, 1, spread=(0, 0, 0))
-    np.testing.assert_allclose(np.exp(quiet.truth(savings)), savings)
+    noiseless = Simulated(2, 1, spread=(0, 0, 0))
+    np.testing.assert_allclose(np.exp(noiseless.truth(savings)), savings)
 
 
 def coverage(
     boards: int, simulated: Simulated, level: float = 1.3, seed: int = 2
 ) -> tuple[float, float]:
-    """How often the interval of a design's savings holds what it truly saves.
+    """Estimate the coverage of the interval of a design's savings.
 
     Args:
-        boards: how many are simulated.
-        simulated: of which kind.
-        level: what a design saves by and large; environments and designs vary by a factor of 1.6.
-        seed: of the simulation.
+        boards: number of boards to simulate.
+        simulated: distribution of the boards.
+        level: median savings; environments and designs vary by a factor of 1.6.
+        seed: seed of the simulation.
 
     Returns:
-        The share, and what it would be for percentiles that are not widened.
+        The coverage, and that of percentile intervals that are not widened for few seeds.
     """
-    rng, held, plain = np.random.default_rng(seed), [], []
+    rng, covered, covered_unwidened = np.random.default_rng(seed), [], []
     for _ in range(boards):
         savings = level * np.exp(rng.normal(0, 0.5, (1, simulated.environments)))
         truth, sample = simulated.truth(savings).mean(), simulated.sample(savings, rng)
         (estimate,) = sample.means()
         low, high = np.quantile(sample.draws.mean(axis=2), [0.025, 0.975])
-        held.append(estimate.low <= truth <= estimate.high)
-        plain.append(low <= truth <= high)
-    return float(np.mean(held)), float(np.mean(plain))
+        covered.append(estimate.low <= truth <= estimate.high)
+        covered_unwidened.append(low <= truth <= high)
+    return float(np.mean(covered)), float(np.mean(covered_unwidened))
 
 
 @pytest.mark.parametrize("simulated", [SYNTHETIC, ALPACA_EVAL])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(simulated: Simulated) -> None:
+def test_intervals_have_about_their_nominal_coverage(simulated: Simulated) -> None:
     assert 0.90 <= coverage(200, simulated)[0] <= 0.985
 
 
-LOUD = (0.5, 0.6, 0.3)
+WIDE_SPREAD = (0.5, 0.6, 0.3)
 KINDS = {
     "8 × 30": (SYNTHETIC, 1.3),
     "4 × 10": (ALPACA_EVAL, 1.3),
-    "8 × 30, nearly twice the spread": (replace(SYNTHETIC, spread=LOUD), 1.3),
-    "4 × 10, nearly twice the spread": (replace(ALPACA_EVAL, spread=LOUD), 1.3),
+    "8 × 30, nearly twice the spread": (replace(SYNTHETIC, spread=WIDE_SPREAD), 1.3),
+    "4 × 10, nearly twice the spread": (replace(ALPACA_EVAL, spread=WIDE_SPREAD), 1.3),
     "8 × 30, near the curve's end": (SYNTHETIC, 5.5),
     "4 × 10, near the curve's end": (ALPACA_EVAL, 5.5),
     "4 × 10, with a floor": (Simulated(4, 10, spread=(0.05, 0.05, 0.03), floor=0.005), 1.3),
@@ -641,23 +687,28 @@ KINDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_intervals_hold_the_truth_as_often_as_they_say(kind: str) -> None:
+def test_intervals_have_their_nominal_coverage(kind: str) -> None:
     simulated, level = KINDS[kind]
-    share, plain = coverage(3000, simulated, level)
+    share, unwidened = coverage(3000, simulated, level)
     print(
         f"{kind}: 95 % intervals hold the truth on {100 * share:.1f} % of 3000 boards; those that "
-        f"are not widened, on {100 * plain:.1f} %"
+        f"are not widened, on {100 * unwidened:.1f} %"
     )
     assert 0.93 <= share <= 0.97
 
 
-def parted(
+def copy_shares(
     boards: int, simulated: Simulated, others: int = 20, seed: int = 3
 ) -> Mapping[str, float]:
-    """How often two copies of a design have different ranks on a board with other designs.
+    """Estimate how often two copies of a design differ in rank on a board with other designs.
 
-    The copies are independent draws of the same distribution. Designs save 1.1 times the labels by
-    and large, and vary by a factor of 2 (one standard deviation), each by 1.5 among environments.
+    The copies are independent draws of the same distribution. Designs have median savings of 1.1,
+    and vary by a factor of 2 (one standard deviation), and among environments by 1.5.
+
+    Returns:
+        Shares of boards: ``split``, where the copies have different ranks; ``counted``, where
+        different numbers of designs are significantly better than them; ``apart``, where one copy
+        is significantly better than the other. And ``groups``, the mean number of tie groups.
     """
     rng = np.random.default_rng(seed)
     split, counted, apart, groups = [], [], [], []
@@ -680,14 +731,14 @@ def parted(
 
 
 @pytest.mark.parametrize("simulated", [SYNTHETIC, ALPACA_EVAL])
-def test_copies_of_a_design_are_seldom_parted(simulated: Simulated) -> None:
-    assert parted(30, simulated)["split"] <= 0.1
+def test_copies_of_a_design_rarely_have_different_ranks(simulated: Simulated) -> None:
+    assert copy_shares(30, simulated)["split"] <= 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["8 × 30", "4 × 10"])
 def test_copies_of_a_design_have_one_rank(kind: str) -> None:
-    shares = parted(1000, KINDS[kind][0])
+    shares = copy_shares(1000, KINDS[kind][0])
     print(
         f"{kind}: of 1000 boards of 22 designs, two copies have different ranks on "
         f"{100 * shares['split']:.1f} %, and on {100 * shares['counted']:.1f} % other designs are "

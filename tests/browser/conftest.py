@@ -11,7 +11,7 @@ import pytest
 from pairbench.boards.entry import BoardEntry
 from pairbench.boards.standings import standings
 from pairbench.site.build import BoardPage, board_pages, write_pages
-from tests.site.made import enter, fill, make_board, make_entry
+from tests.site.generated_boards import fill_board, make_board, make_entry, write_entries
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     root, out = tmp_path_factory.mktemp("boards"), tmp_path_factory.mktemp("pages") / "out"
     full = make_board(root, "full-v1")
-    fill(root, full, 9)
+    fill_board(root, full, 9)
     make_board(root, "empty-v1", ["pairbench/AlpacaEval57-v1", "pairbench/TinyLM-v1"])
     bare = make_board(root, "bare-v1", seeds=1)
     perfect = make_entry(bare, "perfect", 9.0)
@@ -75,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for c in perfect.curves
     ]
     perfect = perfect.model_copy(update={"curves": tuple(nothing)})
-    enter(root, bare, make_entry(bare, "uniform", 1.0), perfect)
+    write_entries(root, bare, make_entry(bare, "uniform", 1.0), perfect)
     written = {"author": INJECTION, "machine": INJECTION, "versions": {INJECTION: INJECTION}}
     strangers = [
         hostile(make_entry(full, "stranger", 8.0), **written),

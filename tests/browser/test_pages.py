@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from pairbench.site import build_site, serve_site
 from tests.browser.conftest import INJECTION, Noted, Open
-from tests.site.made import ENVIRONMENTS, enter, make_board, make_entry
+from tests.site.generated_boards import ENVIRONMENTS, make_board, make_entry, write_entries
 
 pytestmark = pytest.mark.slow  # half a minute, most of it Chromium's
 
@@ -195,10 +195,10 @@ def test_names_of_bars_that_begin_alike_are_told_apart(
     open_page: Open, tmp_path: Path, width: int
 ) -> None:
     board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:1])
-    enter(tmp_path / "boards", board, make_entry(board, "uniform", 1.0))
+    write_entries(tmp_path / "boards", board, make_entry(board, "uniform", 1.0))
     for k in (4, 8, 16):
         label = f"generate-first(design='greedy-i-robust', completions={k})"
-        enter(tmp_path / "boards", board, make_entry(board, f"first-{k}", 2.0, label=label))
+        write_entries(tmp_path / "boards", board, make_entry(board, f"first-{k}", 2.0, label=label))
     built = build_site(tmp_path / "out", tmp_path / "boards")
     noted = open_page(
         f"boards/{board.name}.html", width=width, address=built.folder.resolve().as_uri()
@@ -214,7 +214,7 @@ def test_the_ratio_of_a_design_to_its_copy_is_drawn_at_one(open_page: Open, tmp_
     board = make_board(tmp_path / "boards", environments=ENVIRONMENTS[:1])
     one = make_entry(board, "uniform", 1.0)
     copy = one.design.model_copy(update={"slug": "copy", "label": "copy", "name": "copy"})
-    enter(tmp_path / "boards", board, one, one.model_copy(update={"design": copy}))
+    write_entries(tmp_path / "boards", board, one, one.model_copy(update={"design": copy}))
     built = build_site(tmp_path / "out", tmp_path / "boards")
     address = built.folder.resolve().as_uri()
     noted = open_page(f"boards/{board.name}.compare.html#copy&uniform", address=address)

@@ -18,7 +18,7 @@ from pairbench.cells.plan import PROTOCOL, UNSTATED
 from pairbench.cli.app import app
 from pairbench.errors import InvalidParameter, InvalidSubmission, OutputExists
 from pairbench.submission.bundle import unpack_bundle
-from tests.site.made import ENVIRONMENTS, enter, make_board, make_entry
+from tests.site.generated_boards import ENVIRONMENTS, make_board, make_entry, write_entries
 from tests.small_board import NAME, played, small_board
 from tests.submission.conftest import repacked
 
@@ -93,11 +93,11 @@ def test_an_entry_is_submitted_signed_verified_shown_and_put_on_pages(
 
 def test_designs_whose_long_names_begin_alike_are_told_apart(tmp_path: Path) -> None:
     board = make_board(tmp_path, environments=ENVIRONMENTS[:1])
-    enter(tmp_path, board, make_entry(board, "uniform", 1.0))
+    write_entries(tmp_path, board, make_entry(board, "uniform", 1.0))
     for end in ("-robust", "-robust', completions=4"):
         slug = f"long{len(end)}"
         label = f"generate-first(design='greedy-i{end})"
-        enter(tmp_path, board, make_entry(board, slug, 2.0, label=label))
+        write_entries(tmp_path, board, make_entry(board, slug, 2.0, label=label))
     output = given("leaderboard", "show", board.name, "--boards", tmp_path).stdout
     assert "…" not in output
     assert "completions=4" in output
@@ -114,7 +114,7 @@ def test_old_entries_and_new_ones_stand_on_one_board(tmp_path: Path) -> None:
         for slug, strength in (("uniform", 1.0), ("leverage", 2.0), ("duel", 3.0)):
             protocol = UNSTATED if slug in old else PROTOCOL
             entry = make_entry(board, slug, strength, protocol=protocol, verification=checked)
-            enter(tmp_path, board, entry)
+            write_entries(tmp_path, board, entry)
         shown.append(given(*show).stdout)
     new, mixed = shown
     assert "with 0.1.0" not in new

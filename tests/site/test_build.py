@@ -27,16 +27,23 @@ from pairbench.errors import InvalidParameter, OutputExists
 from pairbench.site import SiteSummary, build_site, serve_site
 from pairbench.site.build import MARKER, environment_slug
 from pairbench.submission.submit import make_submission
-from tests.site.made import BUDGETS, ENVIRONMENTS, enter, fill, make_board, make_entry
+from tests.site.generated_boards import (
+    BUDGETS,
+    ENVIRONMENTS,
+    fill_board,
+    make_board,
+    make_entry,
+    write_entries,
+)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("boards")
-    fill(folder, make_board(folder, "full-v1"), 4)
+    fill_board(folder, make_board(folder, "full-v1"), 4)
     make_board(folder, "empty-v1", ["pairbench/AlpacaEval57-v1", "pairbench/TinyLM-v1"])
     waiting = make_board(folder, "waiting-v1", ENVIRONMENTS[:1])
-    enter(folder, waiting, make_entry(waiting, "early", 2.0))
+    write_entries(folder, waiting, make_entry(waiting, "early", 2.0))
     make_board(folder, "study", published=False)
     return folder
 
@@ -150,7 +157,7 @@ def test_pages_of_an_earlier_build_are_replaced_and_nothing_else_is(
     out = tmp_path / "out"
     out.mkdir()
     alone = make_board(tmp_path / "boards", "alone-v1")
-    fill(tmp_path / "boards", alone, 1)
+    fill_board(tmp_path / "boards", alone, 1)
     build_site(out, tmp_path / "boards")
     assert (out / "designs" / "greedy-0.html").is_file()
     (tmp_path / "boards" / "alone-v1" / "entries" / "greedy-0.json").unlink()
@@ -192,7 +199,7 @@ def test_the_same_entries_give_the_same_bytes_wherever_they_are_built(tmp_path: 
         "pairbench/Nowhere-v1": "could not be created when the page was built",
         "mine.py": "could not be created when the page was built",
     }
-    fill(boards, make_board(boards, environments=[*ENVIRONMENTS[:1], *lacking]), 2)
+    fill_board(boards, make_board(boards, environments=[*ENVIRONMENTS[:1], *lacking]), 2)
     sites = []
     for number, name in enumerate(("one", "two")):
         folder = tmp_path / name
@@ -238,7 +245,7 @@ def test_a_built_in_design_tells_of_itself_if_it_is_that_very_file(tmp_path: Pat
     source = design_spec("greedy-d").source
     for slug, digest in (("uniform", "ab" * 32), ("greedy-d", source), ("greedy-i", "ab" * 32)):
         entry = make_entry(board, slug, 1.0 if slug == "uniform" else 2.0, source=digest)
-        enter(tmp_path / "boards", board, entry)
+        write_entries(tmp_path / "boards", board, entry)
     out = build_site(tmp_path / "out", tmp_path / "boards").folder
     assert ">Documentation</h2>" in (out / "designs/greedy-d.html").read_text()
     assert ">Documentation</h2>" not in (out / "designs/greedy-i.html").read_text()
@@ -256,7 +263,7 @@ def test_an_entry_of_an_earlier_protocol_says_with_what_it_was_verified(tmp_path
         "greedy-i": {"protocol": UNSTATED, "verification": None, "params": {"other": 1}},
     }
     for slug, change in changes.items():
-        enter(tmp_path / "boards", board, make_entry(board, slug, 1.0, **change))
+        write_entries(tmp_path / "boards", board, make_entry(board, slug, 1.0, **change))
     out = build_site(tmp_path / "out", tmp_path / "boards").folder
     new, old, claimed = (
         (out / f"designs/{slug}.html").read_text() for slug in ("uniform", "greedy-d", "greedy-i")
@@ -280,7 +287,7 @@ def test_a_page_says_how_much_of_an_entry_was_computed_again(tmp_path: Path) -> 
         level="recomputed", date=datetime.date(2026, 11, 28), pairbench="0.1.0", cells=3
     )
     entry = make_entry(board, "uniform", 1.0, verification=checked)
-    enter(tmp_path / "boards", board, entry)
+    write_entries(tmp_path / "boards", board, entry)
     out = build_site(tmp_path / "out", tmp_path / "boards").folder
     (curve,) = entry.curves
     words = f"3 of {len(curve.seeds)} cells computed again"
@@ -305,7 +312,7 @@ def test_a_board_says_whether_it_is_labels_or_money_that_is_saved(
             curve.model_copy(update={"unit": "money" if place < paid else "labels"})
             for place, curve in enumerate(entry.curves)
         )
-        enter(tmp_path / "boards", board, entry.model_copy(update={"curves": curves}))
+        write_entries(tmp_path / "boards", board, entry.model_copy(update={"curves": curves}))
     out = build_site(tmp_path / "out", tmp_path / "boards").folder
     rest = {"Labels saved", "Labels or money saved", "Money saved"} - {said}
     for page in ("index.html", f"boards/{board.name}.html", "designs/better.html"):
@@ -364,7 +371,7 @@ def test_a_run_of_a_board_becomes_pages(tmp_path: Path) -> None:
         submission = make_submission(
             board, tmp_path / "run", design, author="Someone", link="https://example.org"
         )
-        enter(tmp_path / "boards", board, submission.entry)
+        write_entries(tmp_path / "boards", board, submission.entry)
     out = build_site(tmp_path / "out", tmp_path / "boards").folder
     assert ">Documentation</h2>" in (out / "designs/greedy-d.html").read_text()
     page = (out / "boards/small-v1.html").read_text()

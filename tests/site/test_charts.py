@@ -11,14 +11,14 @@ from pairbench.boards.collection import load_entries
 from pairbench.boards.standings import Standings, standings
 from pairbench.site import charts
 from tests.conftest import MakePool
-from tests.site.made import BUDGETS, ENVIRONMENTS, fill, make_board, make_entry
+from tests.site.generated_boards import BUDGETS, ENVIRONMENTS, fill_board, make_board, make_entry
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Standings:
     root = tmp_path_factory.mktemp("boards")
     board = make_board(root)
-    fill(root, board, 5)
+    fill_board(root, board, 5)
     return standings(board, load_entries(board.name, root))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pairbench.boards.entry import BoardEntry
 from pairbench.site.gaps import gaps_script
-from tests.site.made import make_board, make_entry
+from tests.site.generated_boards import make_board, make_entry
 
 
 @pytest.fixture

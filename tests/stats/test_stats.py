@@ -413,9 +413,9 @@ def test_places_say_what_pairs_cannot() -> None:
     sample = sampled(np.stack([steady + 2, wild + 1, steady, steady])[:, None])
     assert sample.ranks() == [1, 1, 1, 1]
     assert sample.rank_bounds() == [(1, 2), (1, 4), (2, 4), (2, 4)]
-    assert sample.of([0, 2, 3]).ranks() == [1, 2, 2]
-    assert not sample.of([]).ranks()
-    assert not sample.of([]).rank_bounds()
+    assert sample.subset([0, 2, 3]).ranks() == [1, 2, 2]
+    assert not sample.subset([]).ranks()
+    assert not sample.subset([]).rank_bounds()
 
 
 @given(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pairbench.boards.board import Board
-from pairbench.boards.strict import validated
+from pairbench.boards.strict import validate_model
 from pairbench.submission.admission import admit_bundle
 from pairbench.submission.bundle import Bundle, PackedBundle, pack_bundle
 from pairbench.submission.submit import Submission, make_submission
@@ -91,4 +91,4 @@ def repacked(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> Packed
     """Change the JSON of a bundle and pack it again."""
     content = bundle.model_dump(mode="json")
     change(content)
-    return pack_bundle(validated(Bundle, content, "the changed bundle"))
+    return pack_bundle(validate_model(Bundle, content, "the changed bundle"))

@@ -167,7 +167,7 @@ def test_json_that_is_not_canonical_or_finite_is_refused(
 def test_a_duplicate_key_is_refused(greedy: Submission) -> None:
     text = rfc8785.dumps(greedy.bundle.model_dump(mode="json"))
     twice = text.replace(b'"author":', b'"author":"Somebody","author":', 1)
-    refused(lzma.compress(twice), "the key 'author' stands twice")
+    refused(lzma.compress(twice), "the key 'author' occurs twice")
 
 
 def test_a_bundle_that_is_not_canonical_json_is_refused(greedy: Submission) -> None:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pairbench.boards.entry import LEVELS
-from pairbench.boards.tables import places_text
+from pairbench.boards.tables import rank_bounds_text
 from pairbench.cli.show.terminal import console, say
 from pairbench.stats.text import savings_text
 
@@ -136,7 +136,7 @@ def print_standings(standings: "Standings") -> None:
         table.add_column("level")
         for row in rows:
             table.add_row(
-                places_text(row.places),
+                rank_bounds_text(row.rank_bounds),
                 escape(row.entry.design.label),
                 savings_text(row.savings),
                 f"{row.aulc.value:.2f}",

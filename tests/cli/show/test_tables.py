@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 
 from pairbench._util.arrow import to_parquet
-from pairbench.boards.diff import BoardDiff, DesignDiff, Place
-from pairbench.boards.tables import rows
+from pairbench.boards.diff import BoardDiff, DesignDiff, DesignState
+from pairbench.boards.tables import gap_table
 from pairbench.cli.show.tables import print_diff, print_query_result, print_relations, write_output
 from pairbench.errors import OutputExists
 from pairbench.reports.query import RELATIONS, QueryResult
 from pairbench.stats.bootstrap import Estimate
 
-PLACE = Place(3, True, False, Estimate(2.0, 1.5, 2.5), 0.0123456, "claimed", "0" * 64)
+STATE = DesignState(3, True, False, Estimate(2.0, 1.5, 2.5), 0.0123456, "claimed", "0" * 64)
 
 
 def test_an_answer_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,10 +56,10 @@ def test_all_relations_are_told_with_their_columns(capsys: pytest.CaptureFixture
 
 
 def test_a_difference_is_told_as_old_and_new(capsys: pytest.CaptureFixture[str]) -> None:
-    after = replace(PLACE, rank=1, tied=False)
+    after = replace(STATE, rank=1, tied=False)
     designs = (
-        DesignDiff("a", "a", None, PLACE, ()),
-        DesignDiff("b", "b[x]", PLACE, after, ()),
+        DesignDiff("a", "a", None, STATE, ()),
+        DesignDiff("b", "b[x]", STATE, after, ()),
     )
     print_diff([BoardDiff("tiny-v1", True, designs)])
     out = " ".join(capsys.readouterr().out.split())
@@ -71,9 +71,9 @@ def test_a_difference_is_told_as_old_and_new(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_difference_of_long_names_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    after = replace(PLACE, rank=1, tied=False)
+    after = replace(STATE, rank=1, tied=False)
     label = "generate-first(design='per-cost(design=uncertainty)',completions=4)"
-    print_diff([BoardDiff("tiny-v1", False, (DesignDiff("a", label, PLACE, after, ()),))])
+    print_diff([BoardDiff("tiny-v1", False, (DesignDiff("a", label, STATE, after, ()),))])
     out = capsys.readouterr().out
     assert "…" not in out
     assert "2.0×" in out
@@ -82,7 +82,7 @@ def test_a_difference_of_long_names_is_told_whole(capsys: pytest.CaptureFixture[
 def test_bytes_go_to_a_file_or_to_standard_output(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    data = to_parquet(rows([]))
+    data = to_parquet(gap_table([]))
     write_output(data, None)
     assert capfdbinary.readouterr().out == data
     write_output(data, tmp_path / "a.parquet")

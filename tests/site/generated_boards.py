@@ -1,4 +1,4 @@
-"""Boards with plausible entries, made from a seeded generator."""
+"""Boards with plausible random entries, generated from seeds."""
 
 import datetime
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pairbench.boards.entry import (
     Curve,
     SubmittedDesign,
     Verification,
-    rounded,
+    round_figure,
     write_entry,
 )
 from pairbench.cells.plan import PROTOCOL
@@ -36,7 +36,7 @@ def make_board(
     *,
     published: bool = True,
 ) -> Board:
-    """A board in a folder of boards, without entries."""
+    """Write a board without entries to a folder of boards, and load it."""
     lines = [
         f'title = "A small board, {name}"',
         'description = "Made for tests."',
@@ -56,33 +56,33 @@ def make_board(
 
 
 def make_entry(
-    board: Board, slug: str, strength: float, seed: int = 0, **changed: Any
+    board: Board, slug: str, strength: float, seed: int = 0, **fields: Any
 ) -> BoardEntry:
-    """An entry whose mean gap is the reference's over its strength, about.
+    """Generate an entry whose mean gap is about the reference's divided by ``strength``.
 
     Args:
         board: the board.
-        slug: the design's.
-        strength: how much better it is than the reference.
-        seed: of the generator.
-        **changed: fields of the entry, or of its design, that are not the made ones.
+        slug: slug of the design.
+        strength: ratio of the reference's gap to the design's.
+        seed: seed of the generator.
+        **fields: fields of the entry or of its design that replace the generated ones.
     """
     rng = np.random.default_rng([seed, len(slug), *slug.encode()])
-    marks = [*BUDGETS, *(800, 1600, 3200)] if slug == board.reference else list(BUDGETS)
+    budgets = [*BUDGETS, *(800, 1600, 3200)] if slug == board.reference else list(BUDGETS)
     curves = []
     for k, environment in enumerate(board.environments):
-        hard = np.random.default_rng(k).lognormal(0, 0.25, size=len(board.seeds))
-        luck = rng.lognormal(0, 0.12, size=(len(board.seeds), len(marks)))
+        seed_factors = np.random.default_rng(k).lognormal(0, 0.25, size=len(board.seeds))
+        noise = rng.lognormal(0, 0.12, size=(len(board.seeds), len(budgets)))
         advantage = strength ** rng.uniform(0.4, 1.4) if strength != 1 else 1.0
-        gaps = 20 / np.array(marks) / advantage * hard[:, None] * luck
+        gaps = 20 / np.array(budgets) / advantage * seed_factors[:, None] * noise
         curves.append(
             Curve(
                 environment=environment.spec,
                 unit="labels",
-                budgets=tuple(marks),
+                budgets=tuple(budgets),
                 seeds=board.seeds,
-                gaps=tuple(tuple(rounded(gap) for gap in row) for row in gaps.tolist()),
-                spent=tuple(float(mark) for mark in marks),
+                gaps=tuple(tuple(round_figure(gap) for gap in row) for row in gaps.tolist()),
+                spent=tuple(float(budget) for budget in budgets),
                 start=0.9 + k,
                 floor=0.02 * k,
                 efficiency=float(rng.uniform(0.2, 0.9)),
@@ -91,7 +91,7 @@ def make_entry(
                 memory=int(rng.integers(1, 400)) * 2**20,
             )
         )
-    own_fields = SubmittedDesign.model_fields.keys() & changed.keys()
+    design_fields = SubmittedDesign.model_fields.keys() & fields.keys()
     design = SubmittedDesign(
         **{
             "name": slug,
@@ -102,11 +102,11 @@ def make_entry(
             "family": FAMILIES[int(rng.integers(len(FAMILIES)))],
             "summary": f"Chooses pairs as {slug} does.",
             "citation": "Someone 2024, On choosing pairs, arXiv 2401.00001",
-            **{name: changed.pop(name) for name in own_fields},
+            **{name: fields.pop(name) for name in design_fields},
         }
     )
     level = LEVELS[int(rng.integers(len(LEVELS)))]
-    checked = level and Verification(
+    verification = level and Verification(
         level=level, date=datetime.date(2026, 11, 28), pairbench="0.1.0", cells=12
     )
     return BoardEntry(
@@ -124,28 +124,34 @@ def make_entry(
             "dirty": True,
             "bundle": "cd" * 32,
             "curves": tuple(curves),
-            "verification": checked,
-            **changed,
+            "verification": verification,
+            **fields,
         }
     )
 
 
-def enter(root: Path, board: Board, *entries: BoardEntry) -> None:
-    """Put entries into a board's folder."""
+def write_entries(root: Path, board: Board, *entries: BoardEntry) -> None:
+    """Write entries to a board's folder."""
     for entry in entries:
         write_entry(entry, root / board.name / "entries" / f"{entry.design.slug}.json")
 
 
-def fill(root: Path, board: Board, designs: int) -> None:
-    """Enter the reference, a control, one of the open division, and so many designs."""
-    enter(root, board, make_entry(board, "uniform", 1.0, family="plain"))
-    enter(root, board, make_entry(board, "first-two", 0.6, family="control"))
-    opened = make_entry(
+def fill_board(root: Path, board: Board, designs: int) -> None:
+    """Write the reference's entry, a control's, one of the open division, and those of designs.
+
+    Args:
+        root: folder of boards.
+        board: the board.
+        designs: number of further designs in the closed division.
+    """
+    write_entries(root, board, make_entry(board, "uniform", 1.0, family="plain"))
+    write_entries(root, board, make_entry(board, "first-two", 0.6, family="control"))
+    open_entry = make_entry(
         board, "opened", 2.0, division="open", changes={"trainer": "ipo"}, family="plain"
     )
-    enter(root, board, opened)
+    write_entries(root, board, open_entry)
     strengths = np.geomspace(0.3, 5.0, designs)
     names = ("greedy", "leverage", "duel", "spread", "posterior", "rank")
     for number, strength in enumerate(strengths.tolist()):
         slug = f"{names[number % len(names)]}-{number}"
-        enter(root, board, make_entry(board, slug, strength))
+        write_entries(root, board, make_entry(board, slug, strength))
