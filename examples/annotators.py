@@ -41,7 +41,7 @@ ANNOTATORS = [
 
 def main() -> None:
     """Print the table."""
-    lines = ["| annotator | agrees with r* | ½ | none | gap over bradley-terry's |"]
+    lines = ["| annotator | agrees with r* | ½ | none | gap / gap with `bradley-terry` |"]
     lines.append("|---|---|---|---|---|")
     baseline = mean_gap(ANNOTATORS[0])
     for annotator in ANNOTATORS:

@@ -9,7 +9,7 @@ FILLERS = frozenset(
 )
 FOLDERS = ["pairbench", "designs", "envs"]
 # Packages whose names are still to be changed.
-EXEMPT = ["pairbench/boards", "pairbench/checks"]
+EXEMPT = ["pairbench/checks"]
 # A parameter that stands in records, and a key of JSON that is printed.
 FIXED = {("envs/log_linear.py", "given"), ("pairbench/language/generation.py", "made")}
 

@@ -170,7 +170,7 @@ def robust_gap(
     beta: float,
     ridge: float = 0.0,
 ) -> float:
-    """Predict the gap of a misspecified fit by the sandwich estimator, tr(C A⁻¹ S A⁻¹) / (2 β).
+    """Predict the gap of a misspecified fit by the sandwich estimator, tr(C H⁻¹ S H⁻¹) / (2 β).
 
     S = Σ_p (y_p − σ(z_pᵀθ))² z_p z_pᵀ is the empirical covariance of the score vectors, in place of
     the information under the model (Huber 1967, White 1982). The two agree, on average, where the
@@ -186,7 +186,7 @@ def robust_gap(
         ridge: λ of the fit.
 
     Returns:
-        The gap, reward units; infinite where A = Σ_p σ'(z_pᵀθ) z_p z_pᵀ + λ I is singular.
+        The gap, reward units; infinite where H = Σ_p σ'(z_pᵀθ) z_p z_pᵀ + λ I is singular.
     """
     answered = ~np.isnan(labels)
     z = pool.differences(pairs[answered])

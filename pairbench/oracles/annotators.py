@@ -68,12 +68,12 @@ STAGES: Registry[Stage] = Registry(
 )
 # Named chains: the chain, and the end of the sentence "B-Pref's teacher that …".
 _CHAINS = {
-    "b-pref-equal": ("deterministic | equal(epsilon=0.1)", "finds small differences equal"),
-    "b-pref-mistake": ("deterministic | mistake(rate=0.1)", "errs now and then"),
-    "b-pref-myopic": ("myopic(gamma=0.9) | deterministic", "remembers the last steps best"),
+    "b-pref-equal": ("deterministic | equal(epsilon=0.1)", "answers ½ where rewards are close"),
+    "b-pref-mistake": ("deterministic | mistake(rate=0.1)", "makes random mistakes"),
+    "b-pref-myopic": ("myopic(gamma=0.9) | deterministic", "weighs late steps most"),
     "b-pref-oracle": ("deterministic", "is always right"),
-    "b-pref-skip": ("deterministic | skip(epsilon=0.1)", "has no answer to two bad completions"),
-    "b-pref-stochastic": ("bradley-terry(temperature=1)", "is seldom wrong where it matters"),
+    "b-pref-skip": ("deterministic | skip(epsilon=0.1)", "skips pairs of two poor completions"),
+    "b-pref-stochastic": ("bradley-terry(temperature=1)", "answers by Bradley–Terry"),
 }
 _CHAINS_SOURCE = """
 Source: Lee, Smith, Dragan and Abbeel 2021, "B-Pref: Benchmarking Preference-Based Reinforcement

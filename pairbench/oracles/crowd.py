@@ -39,9 +39,9 @@ class CrowdTraits(NamedTuple):
 class Crowd(Panel):
     """Crowd: each vote comes from a different annotator, drawn from a set of them.
 
-    With probability ρ_a annotator a prefers the first with probability σ((Δ + Δ_g)/T), and
-    otherwise guesses. Δ is the perceived difference, and Δ_g the difference in the taste φᵀw_g that
-    all annotators of group g share.
+    Annotator a judges a pair with probability ρ_a and guesses otherwise. A judgement prefers the
+    first with probability σ((Δ + Δ_g)/T), where Δ is the perceived difference, and Δ_g the
+    difference in the taste φᵀw_g that all annotators of group g share.
 
     Attributes:
         votes: how many annotators answer each question; all of them different.

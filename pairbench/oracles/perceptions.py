@@ -62,7 +62,8 @@ class LengthBias(Perception):
 class Sycophancy(Perception):
     """Familiarity bias: completions that are more likely under the reference policy seem better.
 
-    Adds weight × the difference in log π_ref.
+    Adds weight × the difference in log π_ref. Sycophancy proper, agreement with the user's stated
+    view, is not modelled.
 
     Attributes:
         weight: reward units per nat; a negative value favours unlikely completions.
@@ -81,9 +82,10 @@ class Sycophancy(Perception):
 
 @dataclass(frozen=True)
 class Myopic(Perception):
-    """Recency bias: early steps count less than late ones.
+    """Recency bias: early steps of a completion count less than late ones.
 
-    Step s of S counts γ^(S−s), the last one fully. The environment has to have rewards by step.
+    The reward of step s of S, a step of reasoning or of a trajectory, is discounted by γ^(S−s), so
+    that the last one counts fully. The environment has to have rewards by step.
 
     Attributes:
         gamma: γ, 0 to 1; 1 is no discount.

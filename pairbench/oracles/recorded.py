@@ -66,23 +66,23 @@ class RecordedPanel:
 
 @dataclass(frozen=True)
 class Recorded(Panel):
-    """Recorded votes of people, from a file; only recorded pairs can be asked.
+    """Recorded votes of people, from a file; only recorded pairs can be labelled.
 
     The file is JSONL, a pair on each line: ``{"prompt": 0, "first": 3, "second": 1, "votes": [1, 0,
     0.5], "annotators": ["ann", "bo", "cy"]}``. A vote is 1 if the first is better, 0 if the second
     is, 0.5 for a tie; ``annotators`` is optional. Numbers are indices of the environment's own
-    pool; where the pool depends on the seed, a file is about one seed.
+    pool; where the pool depends on the seed, a file is valid for one seed only.
 
-    The recorded pairs make a new pool: each of its prompts is a set of completions that were all
-    compared with one another, so that a prompt may appear several times, with different
-    completions, and no pair appears twice. Replies change single votes; perceptions cannot come
-    before it.
+    The recorded pairs make a new pool: each of its prompts is a clique of the comparisons, a set of
+    completions that were all compared with one another, so that a prompt may appear several times,
+    with different completions, and no pair appears twice. Replies change single votes; perceptions
+    cannot come before it.
 
     Attributes:
         file: path of the file; required.
-        in_turn: whether a pair's label is one vote: the first time its first, the second time its
-            second, and after the last its first again. Otherwise the label aggregates all votes on
-            the pair and is the same each time that it is asked.
+        in_turn: whether each label is a single vote, taken in turn from those on the pair.
+            Otherwise the label aggregates all votes on the pair and is the same each time that the
+            pair is labelled.
     """
 
     file: str

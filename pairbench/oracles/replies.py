@@ -15,7 +15,7 @@ from pairbench.oracles.stages import AnnotatorContext, Array, Reply, Step
 class Mistake(Reply):
     """Random mistakes: some answers are reversed, independently each time a pair is asked.
 
-    Asking again averages mistakes out.
+    Repeated labels average out the mistakes.
 
     Attributes:
         rate: the probability of a mistake.
@@ -42,8 +42,8 @@ class Mistake(Reply):
 class Adversary(Reply):
     """Adversarial prompts: every answer about some of the prompts is reversed.
 
-    It is as if an adversary labelled these prompts: unlike a ``mistake``, asking again gives the
-    same wrong answer, and nothing averages it out.
+    It is as if an adversary labelled these prompts: unlike with ``mistake``, repeated labels do not
+    average out the errors.
 
     Attributes:
         fraction: the expected share of prompts.

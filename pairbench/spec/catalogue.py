@@ -28,10 +28,10 @@ FAMILIES = {
 }
 """Criterion by which the designs of each family choose, in the order of listings."""
 ANNOTATORS = {
-    "perception": "by how much the first seems better than the second; before the choice",
-    "choice": "what that makes of the answer; exactly one, `bradley-terry` if none is named",
-    "reply": "what becomes of the answer; after the choice",
-    "ready-made": "names that stand for a chain",
+    "perception": "stages that change the perceived difference Δ between the two completions",
+    "choice": "the stage that turns Δ into an answer; exactly one, `bradley-terry` by default",
+    "reply": "stages that change the answer, after the choice",
+    "ready-made": "names of whole chains",
 }
 """Role of each family of annotator stages, in the order of listings."""
 OTHER = "other"
