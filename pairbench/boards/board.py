@@ -101,8 +101,8 @@ class BoardEnvironment(_BoardModel):
     optional: bool = False
 
 
-class SmokeTest(_BoardModel):
-    """Small run of a few seconds, which shows that a design works on the board.
+class QuickSubset(_BoardModel):
+    """Quick subset of a board, a run of a few seconds that shows whether a design works on it.
 
     Attributes:
         environments: specs of some environments of the board, or of small ones of their kind.
@@ -133,7 +133,7 @@ class Board(_BoardModel):
         controls: designs that are always listed and never ranked.
         open: parameters of the environments that an entry of the open division may change; an
             entry of the closed division changes none.
-        testing: small run that takes seconds.
+        testing: quick subset, which runs in seconds; None if the board has none.
     """
 
     name: str
@@ -148,7 +148,7 @@ class Board(_BoardModel):
     published: datetime.date | None = None
     controls: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
-    testing: SmokeTest | None = None
+    testing: QuickSubset | None = None
 
     @model_validator(mode="after")
     def _check_version(self) -> "Board":
@@ -164,25 +164,20 @@ class Board(_BoardModel):
         Args:
             *designs: specs of designs to run besides the board's; ``"all"`` stands for every
                 installed design that wraps no other one.
-            testing: whether to run only the small run that takes seconds.
+            testing: whether to run only the quick subset.
             changes: values of environment parameters that an entry of the open division changes.
 
         Raises:
-            InvalidParameter: If the board has no small run, or does not leave a parameter open to
-                change.
+            InvalidParameter: If the board has no quick subset, or does not leave a parameter open
+                to change.
         """
         changes = dict(changes or {})
-        if closed := sorted(changes.keys() - set(self.open)):
-            open_ = f"It leaves open: {', '.join(self.open)}." if self.open else "It leaves none."
-            raise InvalidParameter(
-                f"board {self.name!r} does not leave {closed[0]!r} open to change. {open_}"
-            )
+        self._check_open(changes)
         environments, seeds, budgets = self.environments, self.seeds, self.budgets
         if testing:
-            if self.testing is None:
-                raise InvalidParameter(f"board {self.name!r} has no part for testing.")
-            environments = tuple(BoardEnvironment(spec=e) for e in self.testing.environments)
-            seeds, budgets = self.testing.seeds, self.testing.budgets
+            subset = self._quick_subset()
+            environments = tuple(BoardEnvironment(spec=e) for e in subset.environments)
+            seeds, budgets = subset.seeds, subset.budgets
         added = [name for design in designs for name in _expand_all(design)]
         return RunSpec(
             name=self.name,
@@ -196,6 +191,22 @@ class Board(_BoardModel):
             budgets=budgets,
             changes=changes,
         )
+
+    def _check_open(self, changes: Mapping[str, Any]) -> None:
+        """Raise if the board does not leave a parameter open to change."""
+        if closed := sorted(changes.keys() - set(self.open)):
+            open_ = f"It leaves open: {', '.join(self.open)}." if self.open else "It leaves none."
+            raise InvalidParameter(
+                f"board {self.name!r} does not leave {closed[0]!r} open to change. {open_}"
+            )
+
+    def _quick_subset(self) -> QuickSubset:
+        if self.testing is None:
+            raise InvalidParameter(
+                f"board {self.name!r} has no [testing] table in its board.toml, which defines its "
+                "quick subset. Run the whole board, without --testing."
+            )
+        return self.testing
 
 
 def board_names(root: Path | None = None) -> list[str]:
@@ -273,7 +284,7 @@ def read_board(name: str, text: str) -> Board:
         )
         raise InvalidParameter(f"board {name!r}: {problems}.") from error
     except tomllib.TOMLDecodeError as error:
-        raise InvalidParameter(f"board {name!r} is no TOML: {error}.") from error
+        raise InvalidParameter(f"board {name!r}: board.toml is not valid TOML: {error}.") from error
     except rfc8785.CanonicalizationError as error:  # such as a date without quotes
         raise InvalidParameter(f"board {name!r}: {error}. Put dates in quotes.") from error
 

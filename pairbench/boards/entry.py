@@ -267,8 +267,8 @@ class BoardEntry(Manifest):
         return "claimed" if self.verification is None else self.verification.level
 
     @property
-    def other_version(self) -> str | None:
-        """Other version of pairbench that is needed to compute the figures, None if this one can.
+    def required_version(self) -> str | None:
+        """Version of pairbench that is required to compute the figures, None if this one can.
 
         It is the version that verified the entry, or else the one that computed the figures.
         """

@@ -155,9 +155,9 @@ def _identity(publication: Publication) -> str:
 
 def _merge(first: Publication, second: Publication) -> Publication:
     """Merge two citations of one publication: the full authors, the longer title, either venue."""
-    main, other = (second, first) if first.et_al and not second.et_al else (first, second)
+    full, partial = (second, first) if first.et_al and not second.et_al else (first, second)
     title = max(first.title, second.title, key=len)
-    return replace(main, title=title, venue=main.venue or other.venue)
+    return replace(full, title=title, venue=full.venue or partial.venue)
 
 
 def _citation_keys(publications: Iterable[Publication]) -> list[str]:

@@ -61,7 +61,7 @@ def validate_model(model: type[Model], content: Any, name: str) -> Model:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number that a figure can have")
+    raise ValueError(f"{name} is no finite number, which figures must be")
 
 
 def _parse_finite(text: str) -> float:

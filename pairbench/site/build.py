@@ -357,7 +357,7 @@ def _documentation(entry: BoardEntry) -> Markup | None:
     if name not in design_names():
         return None
     spec = design_spec(name)
-    if entry.other_version is None:
+    if entry.required_version is None:
         same = spec.source == entry.design.source
     else:
         same = spec.params.keys() == entry.design.params.keys()

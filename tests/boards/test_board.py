@@ -79,13 +79,13 @@ budgets = [5]
 )
 
 
-def test_with_testing_the_smoke_test_runs_in_place_of_the_board() -> None:
+def test_with_testing_the_quick_subset_runs_in_place_of_the_board() -> None:
     cells, _ = read_board("mine-v1", STANDARD).run_spec("first-two", testing=True).cells()
     assert {cell.environment.label for cell in cells} == {"pairbench/LogLinear-v1(dim=2)"}
     assert {cell.seed for cell in cells} == {0, 1}
     assert {cell.budgets[0] for cell in cells} == {5}
     assert {cell.design.name for cell in cells} == {"uniform", "leverage", "first-two"}
-    with pytest.raises(InvalidParameter, match="'mine' has no part for testing"):
+    with pytest.raises(InvalidParameter, match=r"'mine' has no \[testing\] table"):
         read_board("mine", GOOD).run_spec(testing=True)
 
 
@@ -191,7 +191,7 @@ def test_an_unknown_board_names_the_nearest() -> None:
 
 
 BAD = [
-    ("title =", "no TOML"),
+    ("title =", "board.toml is not valid TOML"),
     (GOOD.replace('title = "A title"', ""), "title: Field required"),
     (GOOD.replace('reference = "uniform"', ""), "reference: Field required"),
     (GOOD.replace('"A title"', "5"), "title: Input should be a valid string"),

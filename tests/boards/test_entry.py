@@ -90,16 +90,16 @@ def test_a_verified_entry_has_the_level_of_its_verification() -> None:
 
 def test_an_entry_of_an_earlier_protocol_names_the_version_that_can_compute_it() -> None:
     earlier = read(GOOD)
-    assert (earlier.protocol, earlier.other_version) == (UNSTATED, "0.1.0")
-    assert read(GOOD | {"versions": {"pairbench": "0.0.9"}}).other_version == "0.0.9"
-    assert read(GOOD | {"versions": {}}).other_version == LAST_VERSIONS[UNSTATED] == "0.1.0"
+    assert (earlier.protocol, earlier.required_version) == (UNSTATED, "0.1.0")
+    assert read(GOOD | {"versions": {"pairbench": "0.0.9"}}).required_version == "0.0.9"
+    assert read(GOOD | {"versions": {}}).required_version == LAST_VERSIONS[UNSTATED] == "0.1.0"
     verification = {"level": "recomputed", "date": "2026-02-01", "pairbench": "0.1.1", "cells": 240}
-    assert read(GOOD | {"verification": verification}).other_version == "0.1.1"
+    assert read(GOOD | {"verification": verification}).required_version == "0.1.1"
     current = GOOD | {
         "protocol": PROTOCOL,
         "verification": verification | {"pairbench": "0.2.0"},
     }
-    assert read(current).other_version is None
+    assert read(current).required_version is None
     assert read(json.loads(read(current).to_bytes())).protocol == PROTOCOL
 
 
@@ -152,8 +152,8 @@ def test_a_malformed_entry_is_refused_and_its_field_named(
         (b"", "no JSON"),
         (b"[1, 2]", "mine.json: the whole"),
         (b"\xff\xfe", "no JSON"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": Infinity}', "Infinity is no number"),
+        (b'{"a": NaN}', "NaN is no finite number"),
+        (b'{"a": Infinity}', "Infinity is no finite number"),
         (b'{"a": 1e999}', "1e999 is beyond float64"),
         (b'{"a": ' + b"1" * 5000 + b"}", "too large a number"),
         (b'{"a": 1, "a": 2}', "the key 'a' occurs twice"),

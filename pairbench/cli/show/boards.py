@@ -120,9 +120,9 @@ def print_standings(standings: "Standings") -> None:
         )
         return
     versions = {
-        row.entry.design.slug: row.entry.other_version
+        row.entry.design.slug: row.entry.required_version
         for row in (*standings.closed, *standings.open)
-        if row.entry.verification is not None and row.entry.other_version is not None
+        if row.entry.verification is not None and row.entry.required_version is not None
     }
     for division, rows in (("", standings.closed), (", open division", standings.open)):
         if not rows:
