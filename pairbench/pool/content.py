@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import PlainValidator
 
@@ -29,13 +29,18 @@ def _parse_content(value: object) -> str | list[Message]:
     """
     if isinstance(value, str):
         return _encodable(value)
-    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
+    if is_conversation(value):
         return [_message(turn) for turn in value]
     raise ValueError("expected a text or a list of messages {role, content}")
 
 
 Content = Annotated[str | list[Message], PlainValidator(_parse_content)]
 """A text, or a conversation as a list of messages; the type of pydantic fields."""
+
+
+def is_conversation(value: object) -> TypeGuard[list[Message]]:
+    """Return whether a value is a list of messages."""
+    return isinstance(value, list) and bool(value) and all(isinstance(t, dict) for t in value)
 
 
 def render_content(value: str | list[Message]) -> str:

@@ -8,7 +8,7 @@ used or reported as unused.
 
 import ast
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,16 @@ from pydantic import (
 )
 
 from pairbench.errors import InvalidData, did_you_mean
-from pairbench.pool.content import Content, Message, encodable_json
+from pairbench.pool.content import Content, Message, is_conversation
+from pairbench.pool.context import (
+    ATTACHMENTS,
+    DOCUMENTS,
+    HISTORY,
+    SYSTEM,
+    add_context,
+    is_filled,
+    read_attachments,
+)
 from pairbench.pool.labels import LABELS, Name, Preference
 from pairbench.pool.records import Record, validate_record
 
@@ -56,12 +65,6 @@ _SIDE_FIELDS = {
     "length": ("{}_length",),
 }
 _SIDE_SCORE = ("score_{}", "{}_score", "{}_rating", "{}-rating", "rating_{}")
-# Why: docs/decisions/041-every-field-of-a-pool-file-is-used-or-named.md
-# Context of a prompt: messages and texts before it, and what goes beside it.
-_SYSTEM = ("system", "system_prompt", "custom_system_prompt")
-_HISTORY = ("history",)
-_DOCUMENTS = ("context", "documents")
-_ATTACHMENTS = ("tools", "images")
 
 
 class ParsedRecord(NamedTuple):
@@ -314,7 +317,9 @@ def _preference_in_list(
     """Find the chosen and the rejected completion in a record's list; None if it has none."""
     sides = [values.get(side) for side in _SIDES]
     # A conversation may repeat the prompt before the completion.
-    ends = [s[-1].get("content") if isinstance(s, list) and _is_chat(s) else s for s in sides]
+    ends = [
+        s[-1].get("content") if isinstance(s, list) and is_conversation(s) else s for s in sides
+    ]
     last = [text[-1].get("content") if isinstance(text, list) else text for text in texts]
     if any(end is None or end not in last for end in ends):
         return None
@@ -363,7 +368,7 @@ def _parse_preference(row: Record) -> ParsedRecord:
             f"the fields are {fields}."
         )
     sides = {side: values[name] for side, name in zip(_SIDES, names, strict=True)}
-    if names[0] == "messages" and _is_chat(
+    if names[0] == "messages" and is_conversation(
         sides["chosen"]
     ):  # the conversation up to and with the chosen answer
         values["prompt"], sides["chosen"] = sides["chosen"][:-1], sides["chosen"][-1:]
@@ -403,7 +408,7 @@ def _split_shared_prompt(values: dict[str, Any], sides: dict[str, Any]) -> None:
     """
     both = [sides[side]["completion"] for side in _SIDES]
     has_prompt = any(name in values for name in (*_PROMPT, *_PROMPT_ID))
-    if all(_is_chat(side) for side in both):
+    if all(is_conversation(side) for side in both):
         # Each side keeps a message.
         shared = _shared_length(*both, most=min(map(len, both)) - 1)
         prefix: Any = both[0][:shared]
@@ -436,7 +441,7 @@ def _shared_length(first: Sequence[Any], second: Sequence[Any], *, most: int) ->
     return next((i for i in range(most) if first[i] != second[i]), most)
 
 
-# -- context of prompts, and unused fields -------------------------------------------------------
+# -- unused fields -------------------------------------------------------
 
 
 def _parsed(
@@ -458,11 +463,8 @@ def _parsed(
         unused: names of fields within completions that were not used.
     """
     try:
-        attachments = {
-            name: row.values[name] for name in _ATTACHMENTS if _holds(row.values.get(name))
-        }
-        encodable_json(attachments)
-        prompt = _with_context(row.values, record.prompt)
+        attachments = read_attachments(row.values)
+        prompt = add_context(row.values, record.prompt)
     except ValueError as error:
         raise InvalidData(f"{row.location}: the prompt's context: {error}.") from error
     used = used | _prompt_names(row.values, with_id=isinstance(record, _WideRecord))
@@ -475,74 +477,6 @@ def _parsed(
         (*_unused(row.values, used), *unused),
         is_comparison=isinstance(record, _PreferenceRecord),
     )
-
-
-def _with_context(
-    values: Mapping[str, Any], prompt: str | list[Message] | None
-) -> str | list[Message] | None:
-    """Put a system message, earlier turns and documents before a prompt."""
-    if prompt is None:
-        return None
-    documents = "\n\n".join(
-        text for name in _DOCUMENTS if _holds(values.get(name)) for text in _texts(values[name])
-    )
-    if documents:
-        is_text = isinstance(prompt, str)
-        prompt = f"{documents}\n\n{prompt}" if is_text else _prepend("system", documents, prompt)
-    history = values.get("history")
-    if _holds(history):
-        prompt = [*_turns(history), *_chat(prompt)]
-    system = _first(values, _SYSTEM)
-    if system is not None and _holds(values[system]):
-        if not isinstance(values[system], str):
-            raise ValueError(f"expected a text in {system!r}, got {values[system]!r}")
-        prompt = _prepend("system", values[system], prompt)
-    return prompt
-
-
-def _prepend(role: str, text: str, prompt: str | list[Message]) -> list[Message]:
-    """Put a message before a prompt, unless it begins with that message."""
-    message, turns = {"role": role, "content": text}, _chat(prompt)
-    return turns if turns[0] == message else [message, *turns]
-
-
-def _chat(prompt: str | list[Message]) -> list[Message]:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-
-
-def _turns(history: object) -> list[Message]:
-    """Parse earlier turns, which are messages, or pairs of a question and its answer."""
-    if _is_chat(history):
-        return list(history)  # type: ignore[call-overload,no-any-return]
-    if isinstance(history, list) and all(
-        isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(t, str) for t in turn)
-        for turn in history
-    ):
-        return [
-            {"role": role, "content": text}
-            for turn in history
-            for role, text in zip(("user", "assistant"), turn, strict=True)
-        ]
-    raise ValueError(
-        "expected 'history' to be messages {role, content} or pairs [question, answer], got "
-        f"{history!r}"
-    )
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Yield the texts of a document or a list of documents."""
-    for item in value if isinstance(value, list) else [value]:
-        yield item if isinstance(item, str) else encodable_json(item)
-
-
-def _is_chat(value: object) -> bool:
-    """Return whether a value is a list of messages."""
-    return isinstance(value, list) and bool(value) and all(isinstance(t, dict) for t in value)
-
-
-def _holds(value: object) -> bool:
-    """Return whether a field holds anything."""
-    return value is not None and value != "" and value != [] and value != {}
 
 
 def _first(values: Collection[str], names: Sequence[str]) -> str | None:
@@ -563,14 +497,17 @@ def _prompt_names(values: Mapping[str, Any], *, with_id: bool) -> set[str]:
         with_id: whether a field ``id`` is the prompt's.
     """
     ids = (*_PROMPT_ID, "id") if with_id else _PROMPT_ID
-    names = _used_names(values, _PROMPT, ids, _SYSTEM)
-    others = {*_HISTORY, *_DOCUMENTS, *_ATTACHMENTS}
-    return names | others | ({"instruction", "input"} if _has_input(values) else set())
+    names = _used_names(values, _PROMPT, ids, SYSTEM)
+    return (
+        names
+        | {*HISTORY, *DOCUMENTS, *ATTACHMENTS}
+        | ({"instruction", "input"} if _has_input(values) else set())
+    )
 
 
 def _unused(values: Mapping[str, Any], used: set[str]) -> tuple[str, ...]:
     """Return the names of fields that hold something and are not used."""
-    return tuple(name for name, value in values.items() if name not in used and _holds(value))
+    return tuple(name for name, value in values.items() if name not in used and is_filled(value))
 
 
 def _suggest_field(values: Mapping[str, Any]) -> str:
