@@ -19,7 +19,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 from pairbench._util.files import write_atomic
 from pairbench.annotation.pairs import Question
 from pairbench.errors import InvalidData, UnknownName, unknown_name_error
-from pairbench.pool.content import Message, render_content
+from pairbench.pool.content import Message, render_content, render_prompt
 from pairbench.pool.labels import (
     Label,
     MergedLabels,
@@ -286,8 +286,10 @@ def _preference_row(question: Question, answer: str, *, is_chat: bool) -> dict[s
         )
     completions = [question.first, question.second]
     chosen, rejected = completions if answer == "first" else reversed(completions)
-    row = {"prompt": question.prompt, "chosen": chosen, "rejected": rejected}
-    return {name: _as_messages(value, name) for name, value in row.items()} if is_chat else row
+    row: dict[str, Any] = {"prompt": question.prompt, "chosen": chosen, "rejected": rejected}
+    if is_chat:
+        row = {name: _as_messages(value, name) for name, value in row.items()}
+    return row | (question.attachments or {})
 
 
 def _as_messages(value: str | list[Message], field: str) -> list[Message]:
@@ -299,8 +301,12 @@ def _as_messages(value: str | list[Message], field: str) -> list[Message]:
 def _texts(question: Question) -> dict[str, str]:
     """Render the three texts that annotators see; none is empty, which some tools refuse."""
     prompt = f"(prompt {question.prompt_id})" if question.prompt is None else question.prompt
-    contents = {"prompt": prompt, "first": question.first, "second": question.second}
-    return {name: render_content(text).strip() or "(empty)" for name, text in contents.items()}
+    texts = {
+        "prompt": render_prompt(prompt, question.attachments or {}),
+        "first": render_content(question.first),
+        "second": render_content(question.second),
+    }
+    return {name: text.strip() or "(empty)" for name, text in texts.items()}
 
 
 def _encode_json(value: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
@@ -26,7 +27,9 @@ class Question(BaseModel):
         prompt_id: the pool file's id of the prompt.
         first_id: the pool file's id, or the model, of the first completion.
         second_id: the pool file's id, or the model, of the second completion.
-        index: ``(prompt, first, second)``, their indices in the pool file, from 0.
+        index: ``(prompt, first, second)``, their indices in the pool, from 0: that of the prompt
+            among the file's different prompts, those of the completions in the prompt.
+        attachments: what the prompt has beside its text, such as images, by the fields' names.
         label: the answer, if one was entered in the pairs file.
         annotator: who answered.
     """
@@ -40,6 +43,7 @@ class Question(BaseModel):
     first_id: Name | None = None
     second_id: Name | None = None
     index: tuple[int, int, int] | None = None
+    attachments: dict[str, Any] | None = None
     label: Preference | None = Field(default=None, validation_alias=AliasChoices(*ANSWER_FIELDS))
     annotator: Name | None = None
 
@@ -68,6 +72,7 @@ def make_questions(corpus: Corpus, pairs: Pairs, past: Pairs) -> list[Question]:
                 first_id=first.id,
                 second_id=second.id,
                 index=(prompt.number, i, j),
+                attachments=prompt.attachments or None,
             )
         )
     return questions

@@ -58,6 +58,8 @@ class AnnotationRound:
                 "duplicates": self.corpus.n_duplicates,
                 "empty": self.corpus.n_empty,
                 "prompts_without_text": self.corpus.n_without_text,
+                "identical_sides": self.corpus.n_identical,
+                "fields_not_used": self.corpus.unused,
             },
             "features": {"dim": self.pool.dim, "source": self.features},
             "labels_so_far": len(self.past.pairs),
@@ -81,6 +83,7 @@ def plan_round(
     labels: Path | None = None,
     pool_file_labels: bool = True,
     log_ref: bool = True,
+    merge_prompts: bool = False,
     encoder: str | None = None,
     dim: int = 64,
     beta: float = 1.0,
@@ -96,6 +99,7 @@ def plan_round(
         labels: the labels so far, as a file.
         pool_file_labels: whether to count the comparisons in the pool file as labels.
         log_ref: whether to use the pool file's reference log-probabilities; uniform otherwise.
+        merge_prompts: whether to merge prompts of the same text that have different ids.
         encoder: a Hugging Face model for embeddings, as an id or a folder.
         dim: the largest number of features.
         beta: β, reward units per nat.
@@ -106,7 +110,7 @@ def plan_round(
         PairbenchError: If a file or a parameter cannot be used.
     """
     selector = make_design(design)  # before the features, so that a wrong name fails fast
-    corpus = read_corpus(pool_file)
+    corpus = read_corpus(pool_file, merge_prompts=merge_prompts)
     label_list = read_labels(labels) if labels else []
     past = match_labels(corpus, label_list, str(labels), include_comparisons=pool_file_labels)
     features = pool_features(corpus, encoder=encoder, dim=dim, seed=seed)

@@ -37,6 +37,10 @@ def select_command(
             "policy sampled them.",
         ),
     ] = False,
+    merge_prompts: Annotated[
+        bool,
+        typer.Option("--merge-prompts", help="Merge prompts of the same text with different ids."),
+    ] = False,
     embed: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +82,7 @@ def select_command(
         labels=labels,
         pool_file_labels=not ignore_answers,
         log_ref=not ignore_log_ref,
+        merge_prompts=merge_prompts,
         encoder=embed,
         dim=dim,
         beta=beta,

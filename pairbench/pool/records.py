@@ -1,12 +1,17 @@
 """Records of users' files, each with its location for error messages."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
+import re
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 
@@ -17,14 +22,22 @@ Model = TypeVar("Model", bound=BaseModel)
 MANIFEST = "pool.json"
 """Name of the file that lists the files of a pool folder."""
 
+# Files of datasets' save_to_disk: of one data set, and of several splits of one.
+_STATE, _SPLITS = "state.json", "dataset_dict.json"
+
 _BOM = b"\xef\xbb\xbf"
-_UNSUPPORTED = {
-    b"\xff\xfe": "is UTF-16 text. Save it as UTF-8",
-    b"\xfe\xff": "is UTF-16 text. Save it as UTF-8",
-    b"\x1f\x8b": "is compressed by gzip. Unpack it first",
-    b"PK\x03\x04": "is a zip archive or a spreadsheet. Unpack it, or save the sheet as CSV",
-    b"\x28\xb5\x2f\xfd": "is compressed by zstd. Unpack it first",
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_ZIP = b"PK\x03\x04"
+_PARQUET = b"PAR1"
+_ARROW_FILE, _ARROW_STREAM = b"ARROW1", b"\xff\xff\xff\xff"
+# First bytes of compressed files.
+_COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": lambda path: _read_zstd(path),
 }
+_COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zstd")
 
 # pydantic names these in terms of Python, not of files.
 _EXPECTED = {
@@ -41,18 +54,21 @@ class Record(NamedTuple):
     Attributes:
         location: the file and the line, row or item, counted from 1, as in ``pool.jsonl, line 7``.
         values: the record's fields by name.
+        empty: names of a table's columns whose cell is empty.
     """
 
     location: str
     values: dict[str, Any]
+    empty: frozenset[str] = frozenset()
 
 
 def iter_records(path: Path) -> Iterator[Record]:
-    """Read the records of a JSONL, JSON, CSV, TSV or Parquet file, or of a pool folder.
+    """Read the records of a JSONL, JSON, CSV, TSV, Parquet or Arrow file, or of a folder of them.
 
     The format follows from the name's suffix; a file with none of these is JSON or JSONL. Text is
-    UTF-8, with or without a byte order mark; lines may end in CRLF; blank lines are skipped. A
-    pool folder is what ``pairbench pool generate`` writes.
+    UTF-8 or UTF-16, with or without a byte order mark in UTF-8; lines may end in CRLF; blank lines
+    are skipped. Files may be compressed by gzip, bzip2, xz or zstd. A folder is one that
+    ``pairbench pool generate`` or ``datasets``' ``save_to_disk`` writes.
 
     Args:
         path: the file or folder.
@@ -69,8 +85,9 @@ def iter_records(path: Path) -> Iterator[Record]:
         for record in _records(path):
             is_empty = False
             yield record
-    except OSError as error:
-        raise InvalidData(f"cannot read {path}: {error.strerror or error}.") from error
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidData(f"cannot read {path}: {reason}.") from error
     if is_empty:
         raise InvalidData(f"{path} is empty: it holds no record.")
 
@@ -85,10 +102,11 @@ def read_lines(path: Path) -> list[str]:
         InvalidData: If the file cannot be read or has no such line.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidData(f"cannot read {path}: {error.strerror or error}.") from error
-    _check_supported(path, content)
+        with _open_text(path) as file:
+            content = file.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidData(f"cannot read {path}: {reason}.") from error
     # str.splitlines would also split at characters that may occur in a text, such as U+2028.
     text = _decode(content.removeprefix(_BOM), str(path))
     lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
@@ -124,47 +142,103 @@ def _records(path: Path) -> Iterator[Record]:
     """Yield the records of a file or folder, read in the format that its name or content shows."""
     if path.is_dir():
         return _read_folder(path)
-    with path.open("rb") as file:
+    with _open_decompressed(path) as file:
         head = file.read(4096)
-    _check_supported(path, head)
-    if path.suffix.lower() == ".parquet" or head.startswith(b"PAR1"):
+    suffix = next((s for s in reversed(path.suffixes) if s not in _COMPRESSED_SUFFIXES), "").lower()
+    if suffix == ".parquet" or head.startswith(_PARQUET):
         return _read_parquet(path)
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if suffix == ".arrow" or head.startswith((_ARROW_FILE, _ARROW_STREAM)):
+        return _read_arrow(path)
+    if suffix in (".csv", ".tsv"):
         return _read_csv(path)
+    with _open_text(path) as file:
+        head = file.read(4096)
     if head.removeprefix(_BOM).lstrip().startswith(b"["):
         return _read_json(path)
     return _read_jsonl(path)
 
 
-def _check_supported(path: Path, head: bytes) -> None:
-    """Raise unless a file's first bytes may be those of a format that can be read."""
-    for magic, problem in _UNSUPPORTED.items():
-        if head.startswith(magic):
-            raise InvalidData(f"{path} {problem}.")
+def _open_decompressed(path: Path) -> BinaryIO:
+    """Open a file that may be compressed."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    opener = next((o for magic, o in _COMPRESSIONS.items() if head.startswith(magic)), None)
+    return path.open("rb") if opener is None else cast(BinaryIO, opener(path))
+
+
+def _read_zstd(path: Path) -> BinaryIO:
+    pa = _import_pyarrow(path, "is compressed by zstd")
+    return io.BytesIO(pa.input_stream(str(path), compression="zstd").read())
+
+
+def _open_text(path: Path) -> BinaryIO:
+    """Open a text file, which may be compressed or UTF-16, as UTF-8.
+
+    Raises:
+        InvalidData: If it is no text.
+    """
+    file = _open_decompressed(path)
+    with _open_decompressed(path) as probe:
+        head = probe.read(4)
+    if head == _ZIP:
+        file.close()
+        raise InvalidData(
+            f"{path} is a zip archive or a spreadsheet. Unpack it, or save the sheet as CSV."
+        )
+    if not head.startswith(_UTF16_BOMS):
+        return file
+    with file:
+        try:
+            return io.BytesIO(file.read().decode("utf-16").encode())
+        except UnicodeError as error:
+            raise InvalidData(f"{path} begins like UTF-16 text and is not: {error}.") from error
 
 
 def _read_folder(path: Path) -> Iterator[Record]:
-    manifest = path / MANIFEST
-    if not manifest.is_file():
+    if (path / _SPLITS).is_file():
+        splits = _parse_json((path / _SPLITS).read_bytes(), str(path / _SPLITS)).get("splits", [])
         raise InvalidData(
-            f"{path} is a folder without {MANIFEST}, which `pairbench pool generate` writes. "
-            "Name a file or such a folder."
+            f"{path} holds several splits. Name one of them: "
+            f"{', '.join(str(path / str(split)) for split in splits)}."
         )
-    content = _parse_json(manifest.read_bytes(), str(manifest))
-    names = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InvalidData(f"{manifest}: expected an object with a list of 'files'.")
+    if (path / MANIFEST).is_file():
+        names = _listed_files(path / MANIFEST, lambda content: content["files"])
+        remedy = "Run `pairbench pool generate` again to make the rest."
+    elif (path / _STATE).is_file():
+        arrow_files = [{"filename": file.name} for file in sorted(path.glob("*.arrow"))]
+        names = _listed_files(
+            path / _STATE,
+            lambda content: [file["filename"] for file in content.get("_data_files", arrow_files)],
+        )
+        remedy = "Save the data set again."
+    else:
+        raise InvalidData(
+            f"{path} is a folder without {MANIFEST}, which `pairbench pool generate` writes, and "
+            f"without {_STATE}, which datasets' save_to_disk writes. Name a file or such a folder."
+        )
     if missing := [name for name in names if not (path / name).is_file()]:
         raise InvalidData(
             f"{path} is not complete: of its {len(names)} files, {len(missing)} are missing, the "
-            f"first of them {missing[0]}. Run `pairbench pool generate` again to make the rest."
+            f"first of them {missing[0]}. {remedy}"
         )
     for name in names:
         yield from _records(path / name)
 
 
+def _listed_files(manifest: Path, files: Callable[[Any], Any]) -> list[str]:
+    """Return the names of the files that a folder's manifest lists."""
+    content = _parse_json(manifest.read_bytes(), str(manifest))
+    try:
+        names = files(content)
+    except (TypeError, KeyError, AttributeError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidData(f"{manifest}: expected an object with a list of files.")
+    return names
+
+
 def _read_jsonl(path: Path) -> Iterator[Record]:
-    with path.open("rb") as file:
+    with _open_text(path) as file:
         for number, line in enumerate(file, start=1):
             content = line.removeprefix(_BOM) if number == 1 else line
             if content.strip():
@@ -175,7 +249,8 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
 
 
 def _read_json(path: Path) -> Iterator[Record]:
-    records = _parse_json(path.read_bytes().removeprefix(_BOM), str(path))
+    with _open_text(path) as file:
+        records = _parse_json(file.read().removeprefix(_BOM), str(path))
     for number, record in enumerate(records, start=1):
         yield _checked_record(record, f"{path}, item {number}", "a list of JSON objects")
 
@@ -209,46 +284,83 @@ def _decode(content: bytes, location: str) -> str:
 
 
 def _read_csv(path: Path) -> Iterator[Record]:
-    text = _decode(path.read_bytes().removeprefix(_BOM), str(path))
+    with _open_text(path) as file:
+        text = _decode(file.read().removeprefix(_BOM), str(path))
     csv.field_size_limit(sys.maxsize)  # completions may exceed the default of 128 KiB
     # In many locales, spreadsheets separate the cells of a CSV by semicolons.
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
+    header, _, body = text.partition("\n")
+    n_skipped = 0
+    if named := re.fullmatch(r"sep=(.)", header.strip()):  # for spreadsheets
+        delimiter, text, n_skipped = named[1], body, 1
+    else:
+        delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for record in reader:
-            location = f"{path}, line {reader.line_num}"
+            location = f"{path}, line {reader.line_num + n_skipped}"
             if None in record:
                 raise InvalidData(
                     f"{location}: there are more cells than the {len(reader.fieldnames or ())} "
                     "columns of the first line. A cell that holds a delimiter must be quoted."
                 )
-            # An empty cell is an absent field.
-            values = {key.strip(): cell for key, cell in record.items() if cell not in (None, "")}
+            cells = {key.strip(): cell for key, cell in record.items()}
+            values = {key: cell for key, cell in cells.items() if cell not in (None, "")}
             if values:
-                yield Record(location, values)
+                yield Record(location, values, frozenset(cells.keys() - values.keys()))
     except csv.Error as error:
-        raise InvalidData(f"{path}, line {reader.line_num}: this is no CSV: {error}.") from error
+        line = reader.line_num + n_skipped
+        raise InvalidData(f"{path}, line {line}: this is no CSV: {error}.") from error
 
 
 def _read_parquet(path: Path) -> Iterator[Record]:
+    pa = _import_pyarrow(path, "is a Parquet file")
+    import pyarrow.parquet as pq
+
+    with _open_decompressed(path) as file:
+        # Read in batches, because embeddings as Python numbers take eight times the memory.
+        try:
+            batches = pq.ParquetFile(file).iter_batches(batch_size=1024)
+            yield from _batch_records(path, batches)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise InvalidData(f"{path} is no Parquet file that can be read: {error}.") from error
+
+
+def _read_arrow(path: Path) -> Iterator[Record]:
+    pa = _import_pyarrow(path, "is an Arrow file")
+    with _open_decompressed(path) as file:
+        try:
+            if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
+                file.seek(0)
+                reader = pa.ipc.open_file(file)
+                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+            else:
+                file.seek(0)
+                batches = iter(pa.ipc.open_stream(file))
+            yield from _batch_records(path, batches)
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise InvalidData(f"{path} is no Arrow file that can be read: {error}.") from error
+
+
+def _batch_records(path: Path, batches: Iterator[Any]) -> Iterator[Record]:
+    """Yield the rows of Arrow's record batches, without fields that are null."""
+    number = 0
+    for batch in batches:
+        for record in batch.to_pylist():
+            number += 1
+            present = {key: value for key, value in record.items() if value is not None}
+            yield Record(f"{path}, row {number}", present)
+
+
+def _import_pyarrow(path: Path, what: str) -> Any:
+    """Import pyarrow, which a file needs that is of some kind."""
     try:
         import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow.ipc
     except ImportError as error:
         raise InvalidData(
-            f"{path} is a Parquet file, which needs pyarrow: pip install 'pairbench[parquet]'."
+            f"{path} {what}, which needs pyarrow: pip install 'pairbench[parquet]'."
         ) from error
-    number = 0
-    try:
-        # Read in batches, because embeddings as Python numbers take eight times the memory.
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
-            for record in batch.to_pylist():
-                number += 1
-                present = {key: value for key, value in record.items() if value is not None}
-                yield Record(f"{path}, row {number}", present)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise InvalidData(f"{path} is no Parquet file that can be read: {error}.") from error
+    return pa
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:

@@ -1,8 +1,13 @@
+import bz2
+import gzip
+import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -103,8 +108,14 @@ def test_parquet_is_read_whatever_its_name(tmp_path: Path) -> None:
         (b'[{"a": 1}, 3]', "a.json", "item 2: expected a list of JSON objects, got 3"),
         (b'[{"a": 1},\n {"a" 1}]', "a.json", "at line 2, column 7"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "a.jsonl", "line 2: byte 8 is no UTF-8. Save the file as"),
-        ('{"a": 1}'.encode("utf-16"), "a.jsonl", "is UTF-16 text. Save it as UTF-8"),
-        (b"\x1f\x8b\x08", "a.jsonl.gz", "is compressed by gzip. Unpack it first"),
+        (b"\xff\xfea", "a.jsonl", "begins like UTF-16 text and is not"),
+        (b"\x1f\x8b\x08", "a.jsonl.gz", "cannot read .*gz: Compressed file ended"),
+        (gzip.compress(b'{"a": 1}')[:-9], "a.jsonl.gz", "cannot read .*gz: Compressed file ended"),
+        (bz2.compress(b'{"a": 1}')[:-9], "a.jsonl", "cannot read .*Compressed file ended"),
+        (b"\xfd7zXZ\x00no more", "a.jsonl.xz", "cannot read .*xz"),
+        (b"\x28\xb5\x2f\xfd no more", "a.jsonl.zst", "cannot read .*zst"),
+        (b"text", "a.arrow", "is no Arrow file that can be read"),
+        (b"ARROW1 and no more", "a.arrow", "is no Arrow file that can be read"),
         (b"PK\x03\x04..", "a.xlsx", "save the sheet as CSV"),
         (b"[" * 100_000, "a.json", "a.json: this is no JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "a.jsonl", "line 1: this is no JSON that can be read"),
@@ -139,7 +150,7 @@ def test_lines_of_a_text_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b" \n\n", r"prompts\.txt is empty: it holds no line\."),
-        (b"\xff\xfea\x00", "is UTF-16 text"),
+        (b"\xff\xfea", "begins like UTF-16 text and is not"),
         (b"ab\xff", "byte 3 is no UTF-8"),
         (None, "cannot read .*No such file"),
     ],
@@ -150,3 +161,67 @@ def test_what_is_no_text_file_is_told(tmp_path: Path, content: bytes | None, mes
         path.write_bytes(content)
     with pytest.raises(InvalidData, match=message):
         read_lines(path)
+
+
+def _zstd(content: bytes) -> bytes:
+    return bytes(pa.compress(content, codec="zstd", asbytes=True))
+
+
+@pytest.mark.parametrize(
+    ("compress", "suffix"),
+    [(gzip.compress, ".gz"), (bz2.compress, ".bz2"), (lzma.compress, ".xz"), (_zstd, ".zst")],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a"])
+def test_compressed_files_are_read(
+    tmp_path: Path, compress: Callable[[bytes], bytes], suffix: str, name: str
+) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": ["1", "é"]}), buffer)
+    contents = {
+        "a.jsonl": '{"a": "1"}\n{"a": "é"}\n'.encode(),
+        "a": '{"a": "1"}\n{"a": "é"}\n'.encode(),
+        "a.json": '[{"a": "1"}, {"a": "é"}]'.encode(),
+        "a.csv": "a\n1\né\n".encode(),
+        "a.parquet": buffer.getvalue(),
+    }
+    path = tmp_path / (name + suffix)
+    path.write_bytes(compress(contents[name]))
+    assert values(path) == [{"a": "1"}, {"a": "é"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read(tmp_path: Path, encoding: str) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    for name, text in {
+        "a.jsonl": '{"a": "é"}',
+        "a.csv": "a;b\r\né;\r\n",
+        "a.json": '[{"a": "é"}]',
+    }.items():
+        (tmp_path / name).write_bytes((mark + text).encode(encoding))
+        assert values(tmp_path / name) == [{"a": "é"}]
+
+
+def test_a_spreadsheets_line_that_names_the_separator_is_read(write: Write) -> None:
+    path = write("sep=;\r\na;b\r\n1,5;2\r\n", "a.csv")
+    assert values(path) == [{"a": "1,5", "b": "2"}]
+    with pytest.raises(InvalidData, match="line 3: there are more cells"):
+        values(write("sep=;\na;b\n1;2;3\n", "b.csv"))
+
+
+def test_arrow_files_and_data_sets_that_were_saved_are_read(tmp_path: Path) -> None:
+    rows = [{"a": "1", "b": [1, 2]}, {"a": None, "b": []}]
+    expected = [{"a": "1", "b": [1, 2]}, {"b": []}]
+    data = datasets.Dataset.from_list(rows)
+    data.save_to_disk(tmp_path / "saved", num_shards=2)
+    assert values(tmp_path / "saved") == expected
+    datasets.DatasetDict({"train": data, "test": data}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(InvalidData, match=r"several splits\. Name one of them: .*train, "):
+        values(tmp_path / "splits")
+    assert values(tmp_path / "splits" / "train") == expected
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_file(tmp_path / "file.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert values(tmp_path / "file.arrow") == expected
+    next((tmp_path / "saved").glob("*.arrow")).unlink()
+    with pytest.raises(InvalidData, match=r"of its 2 files, 1 are missing.*Save the data set"):
+        values(tmp_path / "saved")

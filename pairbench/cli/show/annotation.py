@@ -53,9 +53,20 @@ def _print_pool(planned: "AnnotationRound") -> None:
         ),
         (corpus.n_empty, "completion is empty", "completions are empty"),
         (corpus.n_without_text, "prompt has an id and no text", "prompts have ids and no text"),
+        (
+            corpus.n_identical,
+            "comparison of a completion with itself is left out",
+            "comparisons of completions with themselves are left out",
+        ),
     ):
         if count:
             say(f"  {count:,} {singular if count == 1 else plural}")
+    if corpus.unused:
+        fields = ", ".join(
+            f"{name} ({count:,} {'row' if count == 1 else 'rows'})"
+            for name, count in corpus.unused.items()
+        )
+        say(f"  fields not used: {escape(fields)}")
     if planned.certainty > _CERTAIN:
         say(
             f"  [yellow]the reference log-probabilities put {planned.certainty:.1%} on one "
