@@ -21,7 +21,7 @@ Message = dict[str, Any]
 """A turn of a conversation: its ``role``, its ``content``, and what else it has (tool calls, …)."""
 
 
-def _parse_content(value: object) -> str | list[Message]:
+def parse_content(value: object) -> str | list[Message]:
     """Parse a text or a list of messages, the forms that TRL and chat templates take.
 
     Raises:
@@ -34,7 +34,7 @@ def _parse_content(value: object) -> str | list[Message]:
     raise ValueError("expected a text or a list of messages {role, content}")
 
 
-Content = Annotated[str | list[Message], PlainValidator(_parse_content)]
+Content = Annotated[str | list[Message], PlainValidator(parse_content)]
 """A text, or a conversation as a list of messages; the type of pydantic fields."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pairbench.pool.content import Message, encodable_json, is_conversation
+from pairbench.pool.content import Message, encodable_json, is_conversation, parse_content
 
 # Why: docs/decisions/041-every-field-of-a-pool-file-is-used-or-named.md
 SYSTEM = ("system", "system_prompt", "custom_system_prompt")
@@ -13,13 +13,18 @@ ATTACHMENTS = ("tools", "images")
 """Names of fields that are part of a prompt: prompts that differ in them are different prompts."""
 
 
-def read_attachments(values: Mapping[str, Any]) -> dict[str, Any]:
+def read_attachments(values: Mapping[str, Any], *, has_text: bool) -> dict[str, Any]:
     """Return what a record's prompt has beside its text, by the names of the fields.
+
+    Args:
+        values: the record's fields.
+        has_text: whether the prompt has a text; all context is beside it where there is none.
 
     Raises:
         ValueError: If it holds something that is no JSON, such as the bytes of an image.
     """
-    attachments = {name: values[name] for name in ATTACHMENTS if is_filled(values.get(name))}
+    names = ATTACHMENTS if has_text else (*SYSTEM, *HISTORY, *DOCUMENTS, *ATTACHMENTS)
+    attachments = {name: values[name] for name in names if is_filled(values.get(name))}
     encodable_json(attachments)
     return attachments
 
@@ -68,7 +73,7 @@ def _chat(prompt: str | list[Message]) -> list[Message]:
 def _turns(history: object) -> list[Message]:
     """Parse earlier turns, which are messages, or pairs of a question and its answer."""
     if is_conversation(history):
-        return list(history)
+        return list(parse_content(history))  # type: ignore[arg-type]
     if isinstance(history, list) and all(
         isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(t, str) for t in turn)
         for turn in history

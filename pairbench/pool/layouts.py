@@ -463,7 +463,7 @@ def _parsed(
         unused: names of fields within completions that were not used.
     """
     try:
-        attachments = read_attachments(row.values)
+        attachments = read_attachments(row.values, has_text=record.prompt is not None)
         prompt = add_context(row.values, record.prompt)
     except ValueError as error:
         raise InvalidData(f"{row.location}: the prompt's context: {error}.") from error

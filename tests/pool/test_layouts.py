@@ -85,11 +85,21 @@ def test_earlier_turns_come_before_the_prompt(write: Write, history: list[Any]) 
     assert corpus.prompts[0].content == turns
 
 
-def test_a_history_of_something_else_is_refused(write: Write) -> None:
-    with pytest.raises(InvalidData, match=r"line 1: the prompt's context: expected 'history' to"):
-        read_corpus(write([{"prompt": "Q", "history": "a", **PAIR}]))
+def test_a_system_prompt_that_is_no_text_is_refused(write: Write) -> None:
     with pytest.raises(InvalidData, match=r"expected a text in 'system', got 3"):
         read_corpus(write([{"prompt": "Q", "system": 3, **PAIR}]))
+
+
+@pytest.mark.parametrize("history", ["a", [{"content": "a"}], [["a"]], [["a", 1]]])
+def test_a_history_that_is_no_conversation_is_refused(write: Write, history: object) -> None:
+    with pytest.raises(InvalidData, match=r"line 1: the prompt's context: expected "):
+        read_corpus(write([{"prompt": "Q", "history": history, **PAIR}]))
+
+
+def test_context_of_a_prompt_that_has_only_an_id_is_beside_it(write: Write) -> None:
+    rows = [{"prompt_id": 1, "system": system, "completions": ["a", "b"]} for system in "ST"]
+    corpus = read_corpus(write(rows))
+    assert [prompt.attachments for prompt in corpus.prompts] == [{"system": "S"}, {"system": "T"}]
 
 
 def test_documents_come_before_the_question(write: Write) -> None:
