@@ -266,6 +266,7 @@ def _generate(agent: Design, name: str, env: PairEnv) -> NDArray[np.int64]:
     return prompts
 
 
+# Why: docs/decisions/020-money-budgets-drop-a-random-part.md
 def _select(agent: Design, name: str, env: PairEnv) -> Pairs:
     """Let the design select pairs, check them, and drop random ones until the budget buys them."""
     labels_left, caller = env.ledger.labels_left, f"design {name!r}"

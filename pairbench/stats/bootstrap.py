@@ -163,6 +163,7 @@ def clip_interval(estimate: Estimate, low: float, high: float) -> Estimate:
     return Estimate(estimate.value, max(estimate.low, low), min(estimate.high, high))
 
 
+# Why: docs/decisions/033-bootstrap-intervals-are-widened.md
 def _small_sample_inflation(n: int) -> float:
     """Compute by what factor a percentile interval over n seeds is too narrow.
 

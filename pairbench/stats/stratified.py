@@ -126,6 +126,8 @@ class StratifiedBootstrap:
             better[i] = centres[i] - centres + inflation[i] * low > 0
         return better
 
+    # Why: docs/decisions/031-ties-include-the-designs-between.md
+    # Why: docs/decisions/032-tie-groups-end-where-all-above-beat-all-below.md
     def ranks(self) -> list[int]:
         """Rank the designs with ties, the largest mean first.
 
