@@ -132,6 +132,12 @@ def import_answers(answers: Path, labels: Path, annotator: str | None = None) ->
     new = check_any_answer(read_answers(answers, annotator), answers)
     has_labels = labels.exists() and labels.stat().st_size > 0
     if has_labels and answers.samefile(labels):
+        if annotator is not None:
+            raise InvalidData(
+                f"{answers} is the labels file itself, whose labels without annotator may be those "
+                "of several people. Import their tables into a new labels file (--labels), each "
+                "with --annotator NAME."
+            )
         return ImportSummary(new, merge_labels(new.labels, new.labels), written=False)
     old = read_answers(labels).labels if has_labels else []
     valid = [label for label in old if label_key(label) not in new.withdrawn]

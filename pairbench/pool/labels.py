@@ -68,6 +68,11 @@ def _parse_name(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _parse_annotator(value: str | None) -> str | None:
+    """Strip a name, which spreadsheets leave spaces around; an empty one is none."""
+    return (value or "").strip() or None
+
+
 def _check_question_id(value: str) -> str:
     if not QUESTION_ID.fullmatch(value):
         raise ValueError(
@@ -92,14 +97,14 @@ class Label(BaseModel):
     Attributes:
         id: the question's id.
         label: ``first``, ``second``, ``tie`` or ``skip``.
-        annotator: who answered, if the tool records it.
-        source: the tool, and the tool's id of the answer.
+        annotator: who answered, if that is known.
+        source: the tool, and the tool's id of the answer if it has one, as in "label-studio 7".
     """
 
     # Tools number records by an "id", so their exports hold the pair's as "pair_id".
     id: QuestionId = Field(validation_alias=AliasChoices("pair_id", "id"))
     label: Preference = Field(validation_alias=AliasChoices(*ANSWER_FIELDS))
-    annotator: Name | None = None
+    annotator: Annotated[Name | None, AfterValidator(_parse_annotator)] = None
     source: Name | None = None
 
     @property
@@ -154,15 +159,17 @@ def is_answered(row: Record) -> bool:
 def merge_labels(old: Iterable[Label], new: Iterable[Label]) -> MergedLabels:
     """Merge new labels into old ones, so that an answer imported again is counted once.
 
-    Two labels are one answer if question, annotator and the tool's id of the answer agree. Labels
-    with neither annotator nor id are old ones if they give the same answers to all questions that
-    both answer.
+    Two labels are one answer if question, annotator and the tool's id of the answer agree; where
+    only one of them has an annotator, both take the name. Labels with neither annotator nor id are
+    old ones if they give the same answers to all questions that both answer.
 
     Raises:
         InvalidData: If it cannot be told whether new labels are old ones, because an annotator is
             missing.
     """
-    before, incoming = _by_identity(old), _by_identity(new)
+    old, new = list(old), list(new)
+    before = _by_identity(_with_names_of(new, old))
+    incoming = _by_identity(_with_names_of(old, new))
     _check_not_named_since(before.values(), incoming.values())
     repeats = _anonymous_repeats(before.values(), incoming.values())
     fresh = {
@@ -204,6 +211,21 @@ def _by_identity(
         answer = label.source if label.is_anonymous else label.answer_id
         index[label.id, label.annotator, answer, count[label.id, label.annotator, file]] = label
     return index
+
+
+def _with_names_of(others: Iterable[Label], labels: Iterable[Label]) -> list[Label]:
+    """Name the annotators of labels by others that have the same ids of the tool."""
+    names: dict[tuple[str, str | None], str] = {
+        (label.id, label.answer_id): label.annotator
+        for label in others
+        if label.annotator and label.answer_id
+    }
+    return [
+        label
+        if label.annotator
+        else label.model_copy(update={"annotator": names.get((label.id, label.answer_id))})
+        for label in labels
+    ]
 
 
 _Answers = dict[str, Counter[str]]  # how often each answer was given, by question

@@ -365,6 +365,27 @@ def test_an_option_names_only_answers_without_annotator(write: Write) -> None:
     assert [label.annotator for label in labels] == ["ann", "ben"]
 
 
+def test_spaces_around_a_name_do_not_count(write: Write, labels: Path) -> None:
+    assert done(table(write, "fs", "a.csv", "ann"), labels) == (2, 0, 0, 2)
+    assert done(table(write, "fs", "b.csv", " ann "), labels) == (0, 0, 2, 2)
+    with pytest.raises(InvalidData, match="no annotator"):
+        import_answers(table(write, "ff", "c.csv", "  "), labels)
+
+
+def test_an_answer_with_an_id_may_get_its_name_later(write: Write, labels: Path) -> None:
+    rows = [task(k, result(chosen("tie")) | {"completed_by": None}) for k in range(2)]
+    path = write(rows, "answers.jsonl")
+    for annotator, n_new in ((None, 2), ("ann", 0), (None, 0)):
+        assert done(path, labels, annotator) == (n_new, 0, 2 - n_new, 2)
+    assert said(labels) == [(IDS[0], "tie", "ann"), (IDS[1], "tie", "ann")]
+
+
+def test_a_labels_file_is_not_given_a_name(write: Write, labels: Path) -> None:
+    import_answers(table(write, "fs", "a.csv"), labels)
+    with pytest.raises(InvalidData, match=r"is the labels file itself.*--labels"):
+        import_answers(labels, labels, "ann")
+
+
 def test_the_command_takes_a_name(here: Cli, write: Write) -> None:
     table(write, "fs", "a.csv")
     table(write, "ff", "b.csv")
