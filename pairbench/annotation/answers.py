@@ -161,12 +161,6 @@ def check_any_answer(answers: AnnotatorAnswers, path: Path) -> AnnotatorAnswers:
 # -- records -------------------------------------------------------------------------------------
 
 
-class _TableRow(Label):
-    """A labels file's record, a spreadsheet's row, or a record of Label Studio's flat exports."""
-
-    annotation_id: Name | None = None
-
-
 def _annotator_id(value: object) -> object:
     """Return the annotator's email or id where Label Studio has an object in its place."""
     return value.get("email") or value.get("id") if isinstance(value, dict) else value
@@ -177,10 +171,8 @@ class _LabelStudioAnnotation(BaseModel):
 
     id: Name | None = None
     completed_by: Annotated[Name | None, BeforeValidator(_annotator_id)] = None
-    # Versions before 1.0 also say "skipped".
-    is_skipped: bool | None = Field(
-        default=False, validation_alias=AliasChoices("was_cancelled", "skipped")
-    )
+    was_cancelled: bool | None = None
+    skipped: bool | None = None  # was_cancelled, before 1.0
     result: list[dict[str, Any]] | None = None
 
 
@@ -259,8 +251,7 @@ class _AnswerReader:
         elif "annotation_id" in values:
             self._read_label_studio_row(row)
         elif is_answered(row):
-            table = validate_record(_TableRow, row)
-            self.labels.append(Label.model_validate(table.model_dump(exclude={"annotation_id"})))
+            self.labels.append(validate_record(Label, row))
         elif "pair_id" not in values and "id" not in values:
             fields = ", ".join(map(repr, values))
             raise InvalidData(
@@ -279,8 +270,8 @@ class _AnswerReader:
             source = _studio_source(annotation.id)
             key = AnswerKey(task.data.pair_id, annotation.completed_by, source)
             with self._unclear_is_noted(row, key):
-                results = annotation.result or []
-                self._add(row, key, None if annotation.is_skipped else self._answer_of(results))
+                is_skip = annotation.was_cancelled or annotation.skipped
+                self._add(row, key, None if is_skip else self._answer_of(annotation.result or []))
 
     def _read_label_studio_row(self, row: Record) -> None:
         if row.values["annotation_id"] is None:  # a task that nobody annotated yet
@@ -304,7 +295,10 @@ class _AnswerReader:
         for result in results:
             if _is_selection(result) and str(result.get("from_name")) in self.controls:
                 selections += _selections(result)
-        answers = list(dict.fromkeys(answer for answer, _ in selections))
+        answers: list[object] = []  # not a set, because a choice may be a list, as in taxonomies
+        for answer, _ in selections:
+            if answer not in answers:
+                answers.append(answer)
         if not answers:
             raise _Unclear("nothing is selected")
         if len(answers) > 1:
@@ -322,8 +316,9 @@ class _AnswerReader:
         for response in responses:
             user = None if response.user_id is None else str(response.user_id)
             key = AnswerKey(id_, user, "argilla")
-            if kind := _NO_ANSWER.get(str(response.status)):
-                self.omitted[kind] += 1
+            if response.status not in (None, "submitted"):
+                status = str(response.status)
+                self.omitted["drafts" if status == "draft" else f"{status} responses"] += 1
                 self.withdrawn.add(key)
                 continue
             with self._unclear_is_noted(row, key):
@@ -448,8 +443,6 @@ def _studio_source(annotation_id: str | None) -> str:
 
 # -- Argilla -------------------------------------------------------------------------------------
 
-_NO_ANSWER = {"draft": "drafts", "discarded": "discarded responses"}
-
 
 def _argilla_responses(values: dict[str, Any]) -> Iterator[_ArgillaResponse]:
     """Yield the responses of an Argilla record in any of its forms.
@@ -469,7 +462,7 @@ def _argilla_responses(values: dict[str, Any]) -> Iterator[_ArgillaResponse]:
     for response in _objects(responses):  # Argilla's server and Argilla 1: by user
         answer = (response.get("values") or {}).get(_QUESTION) or {}
         status = response.get("status")
-        if answer or status in _NO_ANSWER:
+        if answer or status not in (None, "submitted"):
             yield _ArgillaResponse(answer.get("value"), response.get("user_id"), status)
 
 

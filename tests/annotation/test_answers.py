@@ -146,7 +146,7 @@ def test_a_form_without_status_is_read_with_a_warning() -> None:
 @pytest.mark.parametrize("form", ["by question", "by user", "by column"])
 @pytest.mark.parametrize(
     ("status", "n_labels", "n_warnings"),
-    [("submitted", 1, 0), ("draft", 0, 0), ("discarded", 0, 0), (None, 1, 1)],
+    [("submitted", 1, 0), ("draft", 0, 0), ("discarded", 0, 0), ("missing", 0, 0), (None, 1, 1)],
 )
 def test_the_status_of_a_response_counts_in_every_form(
     write: Write, form: str, status: str | None, n_labels: int, n_warnings: int
@@ -210,6 +210,10 @@ def test_bad_responses_do_not_stop_the_rest(write: Write) -> None:
         ([chosen("first", "second")], "2 answers, 'first' and 'second'"),
         ([chosen("first"), chosen("tie")], "2 answers, 'first' and 'tie'"),
         ([chosen("tie"), selected("left")], "2 answers, 'tie' and 'first'"),
+        (
+            [{"from_name": "preferred", "value": {"choices": [["first"]]}}],
+            "field 'label': expected",
+        ),
         ([chosen("maybe")], "field 'label': expected first, second, tie or skip, or 1"),
         ([{"type": "rating", "value": {"rating": 3}}], "nothing is selected"),
     ],
@@ -281,7 +285,7 @@ def test_choices_of_other_questions_are_no_answers(write: Write) -> None:
 def test_completions_are_annotations_before_label_studio_1(write: Write) -> None:
     rows = [
         task(0, result(chosen("first")), key="completions"),
-        task(1, result() | {"skipped": True}, key="completions"),
+        task(1, result() | {"skipped": True, "was_cancelled": False}, key="completions"),
         task(2, result(comment("hm")), key="completions"),
     ]
     assert said(write(rows)) == [(IDS[0], "first", "1"), (IDS[1], "skip", "1")]
