@@ -1,37 +1,25 @@
 """Export of questions to annotation tools and trainers, and import of answers.
 
-Formats: Label Studio's tasks and its JSON, JSON-MIN and CSV exports
-(labelstud.io/guide/task_format); records of Argilla 2 as ``Dataset.records.from_json`` and
-``to_json`` have them, and of Argilla 1; CSV for spreadsheets; TRL's preference format
-(huggingface.co/docs/trl, Dataset formats).
+Formats: Label Studio's tasks (labelstud.io/guide/task_format); records of Argilla 2 as
+``Dataset.records.from_json`` reads them; CSV for spreadsheets; TRL's preference format
+(huggingface.co/docs/trl, Dataset formats). ``annotation/answers.py`` reads what comes back.
 """
 
 import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
+from typing import Any, NamedTuple
 
 from pairbench._util.files import write_atomic
+from pairbench.annotation.agreement import Agreement, measure_agreement
+from pairbench.annotation.answers import AnnotatorAnswers, check_any_answer, label_key, read_answers
 from pairbench.annotation.pairs import Question
 from pairbench.errors import InvalidData, UnknownName, unknown_name_error
 from pairbench.pool.content import Message, render_content, render_prompt
-from pairbench.pool.labels import (
-    Label,
-    MergedLabels,
-    Name,
-    Preference,
-    QuestionId,
-    encode_jsonl,
-    encode_labels,
-    is_answered,
-    merge_labels,
-)
-from pairbench.pool.records import Record, iter_records, validate_record
+from pairbench.pool.labels import Label, MergedLabels, encode_jsonl, encode_labels, merge_labels
 
 INSTRUCTION = "Which of the two completions answers the prompt better?"
 ANSWERS = {
@@ -89,18 +77,6 @@ class Export(NamedTuple):
         return {out: paths[first], **{path: paths[path] for path in rest}}
 
 
-class AnnotatorAnswers(NamedTuple):
-    """Answers in a file from a tool or a person.
-
-    Attributes:
-        labels: the answers.
-        unanswered: the number of questions without an answer.
-    """
-
-    labels: list[Label]
-    unanswered: int
-
-
 class ImportSummary(NamedTuple):
     """Result of an import into a labels file.
 
@@ -108,11 +84,18 @@ class ImportSummary(NamedTuple):
         answers: the imported answers.
         merge: the labels file after the import, with counts.
         written: whether the labels file was written; false if the answers are that very file.
+        n_withdrawn: the number of labels removed because they are drafts, discarded or unclear now.
     """
 
     answers: AnnotatorAnswers
     merge: MergedLabels
     written: bool
+    n_withdrawn: int = 0
+
+    @property
+    def agreement(self) -> Agreement:
+        """Agreement between the annotators of the labels file."""
+        return measure_agreement(self.merge.labels)
 
 
 def export_questions(
@@ -134,48 +117,33 @@ def export_questions(
     return _EXPORTS[to](questions, labels)
 
 
-def read_answers(path: Path) -> AnnotatorAnswers:
-    """Read the answers in a file from a tool or a person; its fields tell the format.
-
-    Raises:
-        InvalidData: If a record cannot be read; the message gives its location and field.
-    """
-    labels: list[Label] = []
-    unanswered = 0
-    for row in iter_records(path):
-        record_labels = list(_parse_answers(row, path))
-        labels += record_labels
-        unanswered += not record_labels
-    return AnnotatorAnswers(labels, unanswered)
-
-
-def read_labels(path: Path) -> list[Label]:
-    """Read the labels of a file in any format for answers.
-
-    Raises:
-        InvalidData: If the file has no labels, or cannot be read.
-    """
-    return _check_any(read_answers(path), path).labels
-
-
-def import_answers(answers: Path, labels: Path) -> ImportSummary:
+def import_answers(answers: Path, labels: Path, annotator: str | None = None) -> ImportSummary:
     """Add answers to a labels file, which is created if it does not exist.
 
     Args:
         answers: a file from a tool or a person.
         labels: the labels file.
+        annotator: the annotator of answers that have none.
 
     Raises:
-        InvalidData: If either cannot be read, or there are no answers.
+        InvalidData: If either cannot be read, there are no answers, or it cannot be told without
+            an annotator whether they are in the labels file already.
     """
-    new = _check_any(read_answers(answers), answers)
+    new = check_any_answer(read_answers(answers, annotator), answers)
     has_labels = labels.exists() and labels.stat().st_size > 0
     if has_labels and answers.samefile(labels):
+        if annotator is not None:
+            raise InvalidData(
+                f"{answers} is the labels file itself, whose labels without annotator may be those "
+                "of several people. Import their tables into a new labels file (--labels), each "
+                "with --annotator NAME."
+            )
         return ImportSummary(new, merge_labels(new.labels, new.labels), written=False)
     old = read_answers(labels).labels if has_labels else []
-    update = merge_labels(old, new.labels)
+    valid = [label for label in old if label_key(label) not in new.withdrawn]
+    update = merge_labels(valid, new.labels)
     write_atomic(labels, encode_labels(update.labels))
-    return ImportSummary(new, update, written=True)
+    return ImportSummary(new, update, written=True, n_withdrawn=len(old) - len(valid))
 
 
 # -- export --------------------------------------------------------------------------------------
@@ -320,152 +288,3 @@ _EXPORTS: dict[str, Callable[[Sequence[Question], Sequence[Label]], Export]] = {
     "label-studio": _export_label_studio,
     "trl": _export_trl,
 }
-
-
-# -- import --------------------------------------------------------------------------------------
-
-
-class _FlatAnswer(Label):
-    """A labels file's record, a spreadsheet's row, or a record of Label Studio's flat exports."""
-
-    annotation_id: Name | None = None
-
-
-def _annotator_id(value: object) -> object:
-    """Return the annotator's email or id where Label Studio has an object in its place."""
-    return value.get("email") or value.get("id") if isinstance(value, dict) else value
-
-
-class _LabelStudioAnnotation(BaseModel):
-    """An annotation of a Label Studio task."""
-
-    id: Name | None = None
-    completed_by: Annotated[Name | None, BeforeValidator(_annotator_id)] = None
-    was_cancelled: bool = False
-    result: list[dict[str, Any]] = []
-
-
-class _LabelStudioData(BaseModel):
-    """The data of a Label Studio task."""
-
-    pair_id: QuestionId
-
-
-class _LabelStudioTask(BaseModel):
-    """A task of Label Studio."""
-
-    data: _LabelStudioData
-    annotations: list[_LabelStudioAnnotation] = []
-
-
-def _normalise_responses(value: object) -> object:
-    """Convert Argilla's responses to a list of values and users.
-
-    Argilla 2 has the responses by question; Argilla 1 has a list by user, which includes drafts.
-    """
-    if isinstance(value, dict):
-        return value.get("preferred") or []
-    if not isinstance(value, list) or not all(isinstance(response, dict) for response in value):
-        return value or []
-    return [
-        {
-            "user_id": response.get("user_id"),
-            # A discarded response may still have a value, which is no answer.
-            "value": (response.get("values") or {}).get("preferred", {}).get("value")
-            if response.get("status") != "discarded"
-            else None,
-        }
-        for response in value
-        if response.get("status") != "draft"
-    ]
-
-
-class _ArgillaResponse(BaseModel):
-    """A response to the question of an Argilla record."""
-
-    value: Preference
-    user_id: Name | None = None
-
-
-class _ArgillaRecord(BaseModel):
-    """A record of Argilla."""
-
-    # Argilla 1 has our id as external id.
-    id: QuestionId = Field(validation_alias=AliasChoices("external_id", "id"))
-    responses: Annotated[list[_ArgillaResponse], BeforeValidator(_normalise_responses)] = []
-
-
-def _parse_answers(row: Record, path: Path) -> Iterator[Label]:
-    """Yield the answers of a record; its fields tell the format."""
-    values = row.values
-    if "data" in values:
-        yield from _parse_label_studio(row)
-    elif "fields" in values:
-        yield from _parse_argilla(row)
-    elif is_answered(row):
-        flat = validate_record(_FlatAnswer, row)
-        source = f"label-studio {flat.annotation_id}" if flat.annotation_id else path.name
-        yield _make_label(flat.id, flat.label, flat.annotator, flat.source or source)
-    elif "pair_id" not in values and "id" not in values:
-        fields = ", ".join(map(repr, values))
-        raise InvalidData(
-            f"{row.location}: the fields are {fields}. Expected a pair's id ('pair_id' or 'id') "
-            "with a 'label' or 'preferred', or an export of Label Studio (JSON, JSON-MIN or CSV) "
-            "or of Argilla."
-        )
-
-
-def _parse_label_studio(row: Record) -> Iterator[Label]:
-    task = validate_record(_LabelStudioTask, row)
-    for annotation in task.annotations:
-        answer: object = None
-        if annotation.result and not annotation.was_cancelled:
-            answer = _annotation_answer(annotation.result, row.location)
-        yield _make_label(
-            task.data.pair_id,
-            answer,
-            annotation.completed_by,
-            f"label-studio {annotation.id}",
-            row.location,
-        )
-
-
-def _annotation_answer(results: list[dict[str, Any]], location: str) -> object:
-    """Find the answer in an annotation's results: a choice, or a side of the pairwise tag."""
-    answers = [item for item in results if item.get("from_name") == "preferred"] or results
-    for item in answers:
-        value = item.get("value", {})
-        if item.get("type") == "pairwise" or "selected" in value:
-            return value.get("selected")
-        if choices := value.get("choices"):
-            return choices[0]
-    raise InvalidData(
-        f"{location}: an annotation holds neither a choice nor a pairwise selection. Set the "
-        "project up with the labelling configuration that `pairbench export` wrote beside the "
-        "tasks."
-    )
-
-
-def _parse_argilla(row: Record) -> Iterator[Label]:
-    record = validate_record(_ArgillaRecord, row)
-    for response in record.responses:
-        yield _make_label(record.id, response.value, response.user_id, "argilla")
-
-
-def _make_label(
-    id_: str, answer: object, annotator: str | None, source: str, location: str = ""
-) -> Label:
-    """Validate an answer; errors give the location."""
-    values = {"id": id_, "label": answer, "annotator": annotator, "source": source}
-    return validate_record(Label, Record(location, values))
-
-
-def _check_any(answers: AnnotatorAnswers, path: Path) -> AnnotatorAnswers:
-    """Return the answers of a file, of which there must be at least one."""
-    if not answers.labels:
-        raise InvalidData(
-            f"{path} holds {answers.unanswered} questions and no answer. Expected a 'label' or "
-            "'preferred' beside a pair's id, or an export of Label Studio or Argilla with "
-            "annotations in it."
-        )
-    return answers

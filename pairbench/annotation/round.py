@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pairbench.annotation.answers import read_labels
 from pairbench.annotation.embedding import pool_features
-from pairbench.annotation.exchange import read_labels
 from pairbench.annotation.pairs import encode_pairs, make_questions
 from pairbench.annotation.selection import LabelledPairs, Selection, match_labels, select_pairs
 from pairbench.design.registry import make_design

@@ -114,7 +114,8 @@ def export_command(
 ) -> None:
     """Export pairs to an annotation tool, or labelled pairs to TRL's DPOTrainer."""
     from pairbench._util.files import check_writable, write_atomic
-    from pairbench.annotation.exchange import export_questions, read_labels
+    from pairbench.annotation.answers import read_labels
+    from pairbench.annotation.exchange import export_questions
     from pairbench.annotation.pairs import read_pairs
     from pairbench.cli.show.annotation import print_export
 
@@ -138,12 +139,20 @@ def import_command(
     labels: Annotated[Path, typer.Option(help="Labels file to write or extend.")] = Path(
         "labels.jsonl"
     ),
+    annotator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who gave the answers that have no annotator.",
+            show_default="as in ANSWERS",
+        ),
+    ] = None,
 ) -> None:
     """Import annotators' answers as labels. An answer imported twice counts once."""
     from pairbench.annotation.exchange import import_answers
     from pairbench.cli.show.annotation import print_import
 
-    print_import(import_answers(answers, labels), labels)
+    print_import(import_answers(answers, labels, annotator), labels)
 
 
 def generate_command(

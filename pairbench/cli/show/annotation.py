@@ -12,12 +12,15 @@ from rich.markup import escape
 from pairbench.cli.show.terminal import say
 
 if TYPE_CHECKING:
+    from pairbench.annotation.agreement import Agreement
+    from pairbench.annotation.answers import AnnotatorAnswers
     from pairbench.annotation.exchange import Export, ImportSummary
     from pairbench.annotation.round import AnnotationRound
     from pairbench.language.generation import GenerationSettings, GenerationSummary
 
 
 _CERTAIN = 0.99  # probability of the likeliest completion above which to warn
+_N_UNCLEAR = 5  # unclear answers that are named; the others are counted
 
 
 def print_round(planned: "AnnotationRound", out: Path, figures: Sequence[Path]) -> None:
@@ -178,17 +181,56 @@ def print_import(summary: "ImportSummary", labels: Path) -> None:
         f"{counts[name]:,} {name}" for name in ("first", "second", "tie", "skip") if counts[name]
     )
     annotators = len({label.annotator for label in answers.labels if label.annotator})
-    by = f" by {annotators:,} annotator{'s' * (annotators > 1)}" if annotators else ""
-    say(f"{len(answers.labels):,} answers{by}{f': {by_label}' if by_label else ''}")
-    if answers.unanswered:
-        say(f"  {answers.unanswered:,} rows have no answer yet")
+    by = f" by {_count(annotators, 'annotator')}" if annotators else ""
+    say(f"{_count(len(answers.labels), 'answer')}{by}{f': {by_label}' if by_label else ''}")
+    _print_not_read(answers)
     file = escape(str(labels))
-    if not summary.written:
+    if summary.written:
+        notes = {
+            "new": merged.new,
+            "changed": merged.changed,
+            "there already": merged.unchanged,
+            "withdrawn": summary.n_withdrawn,
+        }
+        parts = ", ".join(f"{n:,} {note}" for note, n in notes.items() if n) or "none new"
+        say(f"{_count(len(merged.labels), 'label')} in {file}: {parts}")
+    else:
         say(f"{file} is a labels file already, and `pairbench select --labels {file}` reads it.")
-        return
-    notes = {"new": merged.new, "changed": merged.changed, "there already": merged.unchanged}
-    parts = ", ".join(f"{count:,} {note}" for note, count in notes.items() if count) or "none new"
-    say(f"{len(merged.labels):,} labels in {file}: {parts}")
+    say(_agreement_text(summary.agreement))
+
+
+def _print_not_read(answers: "AnnotatorAnswers") -> None:
+    """Print what a file holds besides answers: unanswered and unclear items, drafts, warnings."""
+    if n := answers.unanswered:
+        say(f"  {n:,} {'row has' if n == 1 else 'rows have'} no answer yet")
+    if answers.unclear:
+        named = [f"{location} ({reason})" for location, reason in answers.unclear[:_N_UNCLEAR]]
+        more = len(answers.unclear) - len(named)
+        text = ", ".join(named) + (f" and {more:,} more" if more else "")
+        say(escape(f"  annotated without a clear answer: {text}"))
+    for kind, n in answers.omitted.items():
+        say(f"  {n:,} {kind if n > 1 else kind.removesuffix('s')} left out")
+    for text in answers.warnings:
+        say(escape(f"warning: {text}"))
+
+
+def _agreement_text(agreement: "Agreement") -> str:
+    """Describe the annotators of a labels file and their agreement in a line."""
+    who = _count(agreement.annotators, "annotator") if agreement.annotators else ""
+    if agreement.anonymous:
+        who += f"{' and ' * bool(who)}{_count(agreement.anonymous, 'label')} without annotator"
+    text = f"in all: {who}, {_count(agreement.ties, 'tie')}, {_count(agreement.skips, 'skip')}"
+    if not agreement.shared:
+        return f"{text}; no pair was answered by two annotators"
+    pairs = _count(agreement.shared, "pair")
+    if math.isnan(agreement.alpha):
+        return f"{text}; all answers to {pairs} of two or more annotators are alike"
+    alpha = f"Krippendorff's α {agreement.alpha:.2f}"
+    return f"{text}; agreement on {pairs} of two or more annotators: {alpha} (nominal)"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def _labels_so_far(planned: "AnnotationRound") -> str:
