@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from pairbench._util.metering import measure_usage
 from pairbench.cells.executors import check_time_limit
-from pairbench.checks.cases import CASES, FIRST, ORDINARY, SCALE
+from pairbench.checks.cases import CASES, FIRST_ROUND, LARGE_CASE, LATER_ROUND
 from pairbench.checks.orders import OTHER_COMPLETIONS, OTHER_PROMPTS, compare_choices
 from pairbench.checks.processes import choose_in_new_process, exit_after, spawn_process
 from pairbench.checks.subject import Failed, Skipped, Subject, describe_failure
@@ -65,29 +65,29 @@ class Result:
 def rows(subject: Subject) -> None:
     """Returns integers, one row (prompt, first, second) for each pair."""
     try:
-        as_integer_triples(subject.answer(ORDINARY))
+        as_integer_triples(subject.answer(LATER_ROUND))
     except ReadOnlyView as error:
         raise Skipped("it returns nothing, because it tries to write into its view.") from error
     except PairbenchError as error:
-        raise Failed(describe_failure(ORDINARY, str(error))) from error
+        raise Failed(describe_failure(LATER_ROUND, str(error))) from error
 
 
 def proper(subject: Subject) -> None:
     """Compares two different completions that are there, within the budget."""
-    view = CASES[ORDINARY].view()
+    view = CASES[LATER_ROUND].view()
     try:
-        given = as_integer_triples(subject.answer(ORDINARY, view))
+        given = as_integer_triples(subject.answer(LATER_ROUND, view))
     except (PairbenchError, Failed) as error:
         raise Skipped("it returns no rows to look at.") from error
     try:
         check_pairs(given, view.pool, view.budget_left)
     except PairbenchError as error:
-        raise Failed(describe_failure(ORDINARY, str(error))) from error
+        raise Failed(describe_failure(LATER_ROUND, str(error))) from error
 
 
 def unchanged_view(subject: Subject) -> None:
     """Leaves its view as it is."""
-    for case in (FIRST, ORDINARY):
+    for case in (FIRST_ROUND, LATER_ROUND):
         view = CASES[case].view()
         before = _snapshot(view)
         try:
@@ -197,7 +197,7 @@ def another_process(subject: Subject) -> None:
 
 def scale(subject: Subject) -> None:
     """Chooses 200 of 272,000 pairs; time and memory are told, not judged."""
-    view = SCALE.view()
+    view = LARGE_CASE.view()
     with measure_usage() as usage:
         subject.pairs("2,000 prompts of 17 completions, d = 32", view)
     memory = "" if usage.peak_bytes is None else f" and {usage.peak_bytes / 2**20:.0f} MiB"
@@ -254,7 +254,7 @@ def run_check(subject: Subject, name: str) -> Result:
     subject.remarks.clear()
     try:
         with threadpool_limits(limits=1):
-            if check not in _ALONE and not subject.plays(ORDINARY):
+            if check not in _ALONE and not subject.plays(LATER_ROUND):
                 raise Skipped("it does not play an ordinary round; mend that first.")
             check(subject)
         status, message = PASS, "\n".join(dict.fromkeys(subject.remarks))

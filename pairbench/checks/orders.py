@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.checks.cases import FIRST, SCORED, Case, Order
+from pairbench.checks.cases import FIRST_ROUND, WITH_SCORES, Case, Renumbering
 from pairbench.checks.subject import Failed, Subject
 from pairbench.pool.pairs import pair_numbers, pairs_from_numbers
 from pairbench.stats.counts import fisher_exact_test
@@ -20,22 +20,22 @@ _ALARM = 1.0  # standard deviations from which on to look closer
 _CERTAIN = 1e-6  # how rarely a good design may be called bad
 
 
-_RENUMBERED = Case("", shape=(4, 6, 3), n=5, there=0.8)
+_RENUMBERED = Case("", shape=(4, 6, 3), n=5, share_valid=0.8)
 
 
 _PROMPTS, _COMPLETIONS = np.arange(4), np.tile(np.arange(6), (4, 1))
 
 
-_UNCHANGED = Order(_PROMPTS, _COMPLETIONS)
+_UNCHANGED = Renumbering(_PROMPTS, _COMPLETIONS)
 
 
-OTHER_PROMPTS = Order(np.roll(_PROMPTS, 2), _COMPLETIONS)
+OTHER_PROMPTS = Renumbering(np.roll(_PROMPTS, 2), _COMPLETIONS)
 
 
-OTHER_COMPLETIONS = Order(_PROMPTS, np.random.default_rng(6).permuted(_COMPLETIONS, axis=1))
+OTHER_COMPLETIONS = Renumbering(_PROMPTS, np.random.default_rng(6).permuted(_COMPLETIONS, axis=1))
 
 
-def compare_choices(subject: Subject, what: str, order: Order) -> None:
+def compare_choices(subject: Subject, what: str, order: Renumbering) -> None:
     """Raise unless a design chooses alike from a pool and from its renumbered copy.
 
     How often it chooses each pair, over many seeds, is compared by Fisher's exact test. Pairs are
@@ -85,7 +85,7 @@ _MEND = {
 
 
 @lru_cache(maxsize=16)  # what is chosen from the pool as it is is compared twice
-def _chosen(subject: Subject, case: str, order: Order, seeds: range) -> NDArray[np.bool_]:
+def _chosen(subject: Subject, case: str, order: Renumbering, seeds: range) -> NDArray[np.bool_]:
     """Return which pairs are chosen from a renumbered pool, ``(seeds, n_pairs)``.
 
     Args:
@@ -94,11 +94,13 @@ def _chosen(subject: Subject, case: str, order: Order, seeds: range) -> NDArray[
         order: the order in which the design sees the pool.
         seeds: of the design's random numbers.
     """
-    asked = 0.0 if case == FIRST else _RENUMBERED.asked
-    view = replace(_RENUMBERED, asked=asked, scored=subject.plays(SCORED)).view()
+    share_labelled = 0.0 if case == FIRST_ROUND else _RENUMBERED.share_labelled
+    view = replace(
+        _RENUMBERED, share_labelled=share_labelled, scored=subject.plays(WITH_SCORES)
+    ).view()
     other = order.view(view)
     chosen = np.zeros((len(seeds), view.pool.n_pairs), dtype=np.bool_)
     for row, seed in zip(chosen, seeds, strict=True):
         shown = replace(other, rng=np.random.default_rng(seed))
-        row[pair_numbers(view.pool, order.old(subject.pairs(case, shown)))] = True
+        row[pair_numbers(view.pool, order.original_pairs(subject.pairs(case, shown)))] = True
     return chosen

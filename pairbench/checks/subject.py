@@ -4,7 +4,7 @@ import traceback
 import warnings
 
 from pairbench.cells.play import call_select
-from pairbench.checks.cases import CASES, FIRST, ORDINARY, with_truth
+from pairbench.checks.cases import CASES, FIRST_ROUND, LATER_ROUND, with_truth
 from pairbench.design.design import Design
 from pairbench.design.registry import design_details, make_design
 from pairbench.errors import PairbenchError, ReadOnlyView
@@ -69,7 +69,7 @@ class Subject:
     @property
     def rounds(self) -> list[str]:
         """Names of the first and of a later round, as far as the design plays them."""
-        return [case for case in (FIRST, ORDINARY) if self.plays(case)]
+        return [case for case in (FIRST_ROUND, LATER_ROUND) if self.plays(case)]
 
     def answer(self, case: str, view: View | None = None, made: Design | None = None) -> object:
         """Return the result of the design's ``select``, unchecked.
