@@ -65,7 +65,7 @@ class Result:
 def rows(subject: Subject) -> None:
     """Returns integers, one row (prompt, first, second) for each pair."""
     try:
-        as_integer_triples(subject.answer(LATER_ROUND))
+        as_integer_triples(subject.select_unchecked(LATER_ROUND))
     except ReadOnlyView as error:
         raise Skipped("it returns nothing, because it tries to write into its view.") from error
     except PairbenchError as error:
@@ -76,7 +76,7 @@ def proper(subject: Subject) -> None:
     """Compares two different completions that are there, within the budget."""
     view = CASES[LATER_ROUND].view()
     try:
-        given = as_integer_triples(subject.answer(LATER_ROUND, view))
+        given = as_integer_triples(subject.select_unchecked(LATER_ROUND, view))
     except (PairbenchError, Failed) as error:
         raise Skipped("it returns no rows to look at.") from error
     try:
@@ -91,7 +91,7 @@ def unchanged_view(subject: Subject) -> None:
         view = CASES[case].view()
         before = _snapshot(view)
         try:
-            subject.answer(case, view)
+            subject.select_unchecked(case, view)
         except ReadOnlyView as error:
             raise Failed(describe_failure(case, str(error))) from error
         except Failed:
@@ -104,17 +104,19 @@ def unchanged_view(subject: Subject) -> None:
 def deterministic(subject: Subject) -> None:
     """Chooses the same again from the same view, and keeps no state."""
     for case in subject.rounds:
-        made = subject.make()
-        chosen = subject.pairs(case, made=made)
-        if (where := _first_difference(chosen, subject.pairs(case))) is not None:
+        instance = subject.make()
+        chosen = subject.select(case, instance=instance)
+        if (where := _first_difference(chosen, subject.select(case))) is not None:
             raise Failed(
                 f"{case}: another object chose other pairs from the same view, the first at row "
                 f"{where}. All randomness must come from view.rng: a generator without a seed, the "
                 "clock, and the order of a set differ each time."
             )
-        subject.pairs(subject.rounds[0], made=made)
-        subject.pairs(subject.rounds[-1], made=made)
-        if (where := _first_difference(chosen, subject.pairs(case, made=made))) is not None:
+        subject.select(subject.rounds[0], instance=instance)
+        subject.select(subject.rounds[-1], instance=instance)
+        if (
+            where := _first_difference(chosen, subject.select(case, instance=instance))
+        ) is not None:
             raise Failed(
                 f"{case}: the same object chose other pairs the second time, the first at row "
                 f"{where}: it remembers what it was asked. An episode may be taken up in another "
@@ -125,9 +127,9 @@ def deterministic(subject: Subject) -> None:
 def random_state(subject: Subject) -> None:
     """Leaves the global random states of numpy, Python and torch alone."""
     for case in subject.rounds:
-        subject.pairs(case)  # whatever it imports is imported now
+        subject.select(case)  # whatever it imports is imported now
         before = _random_states()
-        subject.pairs(case)
+        subject.select(case)
         after = _random_states(stirred=False)
         changed = [name for name, state in after.items() if state != before[name]]
         if changed:
@@ -143,7 +145,7 @@ def hard_cases(subject: Subject) -> None:
     wrong, fewer, bought = [], [], 0
     for case, made in CASES.items():
         try:
-            chosen = subject.pairs(case)
+            chosen = subject.select(case)
         except Failed as error:
             wrong.append(str(error))
             continue
@@ -179,7 +181,7 @@ def another_process(subject: Subject) -> None:
         spec = design_spec(subject.design)
     except PairbenchError as error:
         raise Failed(str(error)) from error
-    chosen = {case: subject.pairs(case) for case in subject.rounds}
+    chosen = {case: subject.select(case) for case in subject.rounds}
     given = choose_in_new_process(spec, subject.rounds)
     if isinstance(given, str):
         raise Failed(
@@ -199,7 +201,7 @@ def scale(subject: Subject) -> None:
     """Chooses 200 of 272,000 pairs; time and memory are told, not judged."""
     view = LARGE_CASE.view()
     with measure_usage() as usage:
-        subject.pairs("2,000 prompts of 17 completions, d = 32", view)
+        subject.select("2,000 prompts of 17 completions, d = 32", view)
     memory = "" if usage.peak_bytes is None else f" and {usage.peak_bytes / 2**20:.0f} MiB"
     subject.remarks.append(f"it took {usage.seconds:.3f} s{memory}.")
 
@@ -218,7 +220,7 @@ def docstring(subject: Subject) -> None:
     if family and (family == "control") != subject.control:
         faults.append("a control, and nothing else, is of the family 'control'")
     told = "; ".join(fault.removesuffix(".") for fault in faults)
-    if faults and subject.own:
+    if faults and subject.built_in:
         raise Failed(f"{told}.")
     if faults:
         subject.remarks.append(f"{told}. Listings show what is there.")

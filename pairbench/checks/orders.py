@@ -102,5 +102,5 @@ def _chosen(subject: Subject, case: str, order: Renumbering, seeds: range) -> ND
     chosen = np.zeros((len(seeds), view.pool.n_pairs), dtype=np.bool_)
     for row, seed in zip(chosen, seeds, strict=True):
         shown = replace(other, rng=np.random.default_rng(seed))
-        row[pair_numbers(view.pool, order.original_pairs(subject.pairs(case, shown)))] = True
+        row[pair_numbers(view.pool, order.original_pairs(subject.select(case, shown)))] = True
     return chosen

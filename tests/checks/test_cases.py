@@ -76,7 +76,7 @@ def test_renumbering_keeps_all_values_of_a_pool() -> None:
     )
     other = renumbering.view(view)
     np.testing.assert_array_equal(renumbering.original_pairs(other.pairs), view.pairs)
-    # Exact, because features are float32 and their differences float64.
+    # Equal bit for bit, because features are float32 and their differences float64.
     np.testing.assert_array_equal(
         other.pool.differences(other.pairs), view.pool.differences(view.pairs)
     )

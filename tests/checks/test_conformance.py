@@ -333,7 +333,7 @@ def test_a_docstring_is_asked_of_our_own_designs_and_remarked_on_in_others(
     path.write_text(f'"""{doc}\n"""\ndef select(view, n):\n    return []\n')
     subject = Subject(str(path))
     theirs = run_check(subject, "docstring")
-    subject.own = True
+    subject.built_in = True
     ours = run_check(subject, "docstring")
     assert theirs.status == PASS
     assert ours.status == (FAIL if message else PASS)
@@ -342,8 +342,8 @@ def test_a_docstring_is_asked_of_our_own_designs_and_remarked_on_in_others(
     assert bool(theirs.message) == bool(ours.message) == bool(message)
 
 
-def test_ours_are_those_in_the_package() -> None:
-    assert Subject("uniform").own
+def test_a_design_that_ships_with_pairbench_is_built_in() -> None:
+    assert Subject("uniform").built_in
 
 
 # -- other processes -----------------------------------------------------------------------------
