@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from pairbench._util.metering import measure_usage
 from pairbench.cells.executors import check_time_limit
 from pairbench.checks.cases import CASES, FIRST_ROUND, LARGE_CASE, LATER_ROUND
-from pairbench.checks.orders import OTHER_COMPLETIONS, OTHER_PROMPTS, compare_choices
+from pairbench.checks.orders import RENUMBERED_COMPLETIONS, RENUMBERED_PROMPTS, compare_choices
 from pairbench.checks.processes import choose_in_new_process, exit_after, spawn_process
 from pairbench.checks.subject import Failed, Skipped, Subject, describe_failure
 from pairbench.design.registry import design_spec
@@ -165,14 +165,14 @@ def hard_cases(subject: Subject) -> None:
 
 def prompt_order(subject: Subject) -> None:
     """Chooses alike however the prompts are numbered."""
-    compare_choices(subject, "prompts", OTHER_PROMPTS)
+    compare_choices(subject, "prompts", RENUMBERED_PROMPTS)
 
 
 def completion_order(subject: Subject) -> None:
     """Chooses alike however the completions are numbered, unless it is ordered."""
     if subject.ordered:
         raise Skipped("the order of completions means something to it by definition.")
-    compare_choices(subject, "completions", OTHER_COMPLETIONS)
+    compare_choices(subject, "completions", RENUMBERED_COMPLETIONS)
 
 
 def another_process(subject: Subject) -> None:

@@ -73,7 +73,7 @@ class Subject:
 
     @property
     def rounds(self) -> list[str]:
-        """Names of those of the first and the later round that the design plays."""
+        """Names of the first and the later round, without those in which the design fails."""
         return [case for case in (FIRST_ROUND, LATER_ROUND) if self.plays(case)]
 
     def select_unchecked(
