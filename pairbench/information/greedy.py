@@ -190,6 +190,7 @@ class _DeterminantGreedy:
         return chosen
 
 
+# Why: docs/decisions/025-greedy-trace-keeps-all-gains.md
 class _TraceGreedy:
     """Greedy choice for tr(C A⁻¹), by a table of the gains of all pairs.
 

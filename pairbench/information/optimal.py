@@ -323,6 +323,7 @@ class _Solver:
             b + (z * weights[:, None]).T @ z for b, z in zip(self.base, self.atoms, strict=True)
         ]
 
+    # Why: docs/decisions/023-l-bfgs-b-solves-for-weights.md
     def _optimise_weights(self, gap: float) -> None:
         """Optimise the weights on the support to a relative gap, and drop pairs without weight.
 

@@ -126,6 +126,8 @@ class StratifiedBootstrap:
             better[i] = centres[i] - centres + inflation[i] * low > 0
         return better
 
+    # Why: docs/decisions/031-ties-include-the-designs-between.md
+    # Why: docs/decisions/032-tie-groups-end-where-all-above-beat-all-below.md
     def ranks(self) -> list[int]:
         """Rank the designs with ties, the largest mean first.
 
@@ -133,8 +135,8 @@ class StratifiedBootstrap:
         if neither is significantly better, and a tie takes in all designs between them. So a group
         ends where every design down to there is better than every one below, and a design and its
         copy have different ranks no more often than one is significantly better by chance. To count
-        the better designs of each, as :meth:`places` does, gives finer ranks, and different ones to
-        many copies (docs/theory.md, section 4).
+        the better designs of each, as :meth:`rank_bounds` does, gives finer ranks, and different
+        ones to many copies (docs/theory.md, section 4).
         """
         order = np.argsort(-self.values.mean(axis=1), kind="stable")
         better = self.better[np.ix_(order, order)]
@@ -159,6 +161,7 @@ class StratifiedBootstrap:
         """Compute draws less values, ``(DRAWS, m, k)``, scaled to have unbiased variances."""
         return (self.draws - self.values) * np.sqrt(self.seeds / (self.seeds - 1))
 
+    # Why: docs/decisions/033-bootstrap-intervals-are-widened.md
     def _t_inflation(self, squares: Array) -> Array:
         """Compute t(ν)/z of means over environments, ``(…,)``.
 

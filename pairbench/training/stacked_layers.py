@@ -97,6 +97,7 @@ class StackedEmbedding(StackedLayer):
         return embedding(ids + (model * rows)[:, None], self.weight.reshape(-1, width))
 
 
+# Why: docs/decisions/028-small-models-train-in-a-stack.md
 def stack_layers(model: Any, trained: Stack) -> list[StackedLayer]:
     """Replace each layer that has trained weights by a layer for R models.
 
