@@ -27,11 +27,13 @@ RENAMED = {
 _lookup, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __getattr__ = deprecated_names(__name__, RENAMED, _lookup)
 
+# Why: docs/decisions/002-content-stands-at-the-root.md
 # In a source checkout envs/, designs/ and leaderboards/ stand beside this package, not inside it.
 _root = Path(__file__).resolve().parent.parent
 if not (_root / "pairbench" / "designs").is_dir() and (_root / "designs" / "__init__.py").is_file():
     __path__.append(str(_root))
 
+# Why: docs/decisions/003-gymnasium-learns-ids-from-a-hook.md
 # gymnasium.make knows our ids whichever of the two is imported first, at no cost to those who
 # import only pairbench.
 wrapt.register_post_import_hook("pairbench.worlds.registry:register_with_gymnasium", "gymnasium")

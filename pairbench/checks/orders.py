@@ -6,99 +6,123 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pairbench.checks.cases import FIRST, SCORED, Case, Order
+from pairbench.checks.cases import FIRST_ROUND, WITH_SCORES, Case, Renumbering
 from pairbench.checks.subject import Failed, Subject
 from pairbench.pool.pairs import pair_numbers, pairs_from_numbers
 from pairbench.stats.counts import fisher_exact_test
 
-_FEW, _SOME, _MANY = 3, 20, 200  # seeds
+Counts = NDArray[np.int64]
 
+_PROBE_SEEDS = 3  # seeds that show whether a design is deterministic
+_TEST_SEEDS = (20, 200)  # seeds of the first test, and of the second if the first is suspicious
+_SUSPICIOUS_SDS = 1.0  # standard deviations of χ² above its mean from which on to test again
+_SIGNIFICANCE = 1e-6  # probability of failing a design that ignores the order, per test
 
-_ALARM = 1.0  # standard deviations from which on to look closer
-
-
-_CERTAIN = 1e-6  # how rarely a good design may be called bad
-
-
-_RENUMBERED = Case("", shape=(4, 6, 3), n=5, there=0.8)
-
-
+_CASE = Case("", shape=(4, 6, 3), n=5, share_valid=0.8)
 _PROMPTS, _COMPLETIONS = np.arange(4), np.tile(np.arange(6), (4, 1))
+_IDENTITY = Renumbering(_PROMPTS, _COMPLETIONS)
 
+RENUMBERED_PROMPTS = Renumbering(np.roll(_PROMPTS, 2), _COMPLETIONS)
+RENUMBERED_COMPLETIONS = Renumbering(
+    _PROMPTS, np.random.default_rng(6).permuted(_COMPLETIONS, axis=1)
+)
 
-_UNCHANGED = Order(_PROMPTS, _COMPLETIONS)
-
-
-OTHER_PROMPTS = Order(np.roll(_PROMPTS, 2), _COMPLETIONS)
-
-
-OTHER_COMPLETIONS = Order(_PROMPTS, np.random.default_rng(6).permuted(_COMPLETIONS, axis=1))
-
-
-def compare_choices(subject: Subject, what: str, order: Order) -> None:
-    """Raise unless a design chooses alike from a pool and from its renumbered copy.
-
-    How often it chooses each pair, over many seeds, is compared by Fisher's exact test. Pairs are
-    counted once a round, so that each pair's counts are independent however the pairs of a round
-    hang together, as they do where a rule asks all pairs of one prompt.
-
-    Raises:
-        Failed: If that cannot be chance.
-    """
-    for case in subject.rounds:
-        # Each pool has seeds of its own, even or odd ones, and fresh ones each time.
-        few = [
-            _chosen(subject, case, each, range(start, 2 * _FEW, 2))
-            for start, each in enumerate((_UNCHANGED, order))
-        ]
-        if (np.concatenate(few) == few[0][0]).all():  # it leaves nothing to chance
-            continue
-        for seeds in (_SOME, _MANY):
-            one, other = (
-                _chosen(subject, case, each, range(2 * seeds + start, 4 * seeds, 2)).sum(axis=0)
-                for start, each in enumerate((_UNCHANGED, order))
-            )
-            chance = fisher_exact_test(one, other, seeds)
-            pair = int(chance.argmin())
-            if chance[pair] * len(chance) < _CERTAIN:
-                x, i, j = pairs_from_numbers(_RENUMBERED.view().pool, np.array([pair]))[0]
-                raise Failed(
-                    f"{case}: completions {i} and {j} of prompt {x} were compared under "
-                    f"{one[pair]} of {seeds} seeds, but under {other[pair]} when the {what} were "
-                    f"numbered otherwise. {_MEND[what]}"
-                )
-            both = one + other
-            seen = np.count_nonzero(both)
-            distance = np.sum((one - other) ** 2 / np.maximum(both, 1))
-            if distance < seen + _ALARM * np.sqrt(2 * seen):  # χ², of about as many degrees
-                break
-
-
-_TIES = "Break ties by view.rng, as top_pairs and ranked_completions do, and not by position."
-
-
-_MEND = {
-    "prompts": f"A prompt's number means nothing. {_TIES}",
-    "completions": f"{_TIES} If the order of completions means something to the design, its class "
-    "says so: ordered: ClassVar[bool] = True.",
+_BREAK_TIES = "Break ties by view.rng, as top_pairs and ranked_completions do, and not by position."
+_ADVICE = {
+    "prompts": f"A prompt's number means nothing. {_BREAK_TIES}",
+    "completions": f"{_BREAK_TIES} If the order of completions means something to the design, its "
+    "class says so: ordered: ClassVar[bool] = True.",
 }
 
 
-@lru_cache(maxsize=16)  # what is chosen from the pool as it is is compared twice
-def _chosen(subject: Subject, case: str, order: Order, seeds: range) -> NDArray[np.bool_]:
-    """Return which pairs are chosen from a renumbered pool, ``(seeds, n_pairs)``.
+def compare_choices(subject: Subject, renumbered: str, renumbering: Renumbering) -> None:
+    """Compare how often a design chooses each pair of a pool and of its renumbered copy.
+
+    The frequencies over many seeds are compared by Fisher's exact test. A pair is counted at most
+    once per seed, so that its counts are binomial even where a rule chooses pairs together, such as
+    all pairs of one prompt.
+
+    Args:
+        subject: the design.
+        renumbered: what is renumbered, ``"prompts"`` or ``"completions"``.
+        renumbering: the renumbering of the copy.
+
+    Raises:
+        Failed: If the frequencies differ by more than chance.
+    """
+    for case in subject.rounds:
+        # The pool and its copy get even and odd seeds, and each test gets new ones.
+        probe = np.concatenate(
+            [
+                _choices(subject, case, order, range(parity, 2 * _PROBE_SEEDS, 2))
+                for parity, order in enumerate((_IDENTITY, renumbering))
+            ]
+        )
+        if (probe == probe[0]).all():  # the design is deterministic, and ignores the order
+            continue
+        for n_seeds in _TEST_SEEDS:
+            original_counts, renumbered_counts = (
+                _choices(subject, case, order, range(2 * n_seeds + parity, 4 * n_seeds, 2)).sum(
+                    axis=0
+                )
+                for parity, order in enumerate((_IDENTITY, renumbering))
+            )
+            _test_counts(case, renumbered, original_counts, renumbered_counts, n_seeds)
+            if not _is_suspicious(original_counts, renumbered_counts):
+                break
+
+
+def _test_counts(case: str, renumbered: str, first: Counts, second: Counts, n_seeds: int) -> None:
+    """Test each pair's counts, ``(n_pairs,)``, with Bonferroni's correction.
+
+    Args:
+        case: the round.
+        renumbered: what is renumbered, ``"prompts"`` or ``"completions"``.
+        first: number of seeds under which each pair of the pool was chosen.
+        second: number of seeds under which each pair of the copy was chosen.
+        n_seeds: number of seeds.
+
+    Raises:
+        Failed: If the counts of a pair differ by more than chance.
+    """
+    p_values = fisher_exact_test(first, second, n_seeds)
+    pair = int(p_values.argmin())
+    if p_values[pair] * len(p_values) < _SIGNIFICANCE:
+        x, i, j = pairs_from_numbers(_CASE.view().pool, np.array([pair]))[0]
+        raise Failed(
+            f"{case}: completions {i} and {j} of prompt {x} were compared under {first[pair]} of "
+            f"{n_seeds} seeds, but under {second[pair]} when the {renumbered} were numbered "
+            f"otherwise. {_ADVICE[renumbered]}"
+        )
+
+
+def _is_suspicious(first: Counts, second: Counts) -> bool:
+    """Tell whether the χ² distance of two sets of counts, ``(n_pairs,)``, is above its mean."""
+    total = first + second
+    degrees = np.count_nonzero(total)  # about the degrees of freedom of χ²
+    distance = np.sum((first - second) ** 2 / np.maximum(total, 1))
+    return bool(distance >= degrees + _SUSPICIOUS_SDS * np.sqrt(2 * degrees))
+
+
+@lru_cache(maxsize=16)  # the choices from the pool itself are needed by both checks
+def _choices(
+    subject: Subject, case: str, renumbering: Renumbering, seeds: range
+) -> NDArray[np.bool_]:
+    """Return which pairs are chosen from a renumbered pool, ``(len(seeds), n_pairs)``.
 
     Args:
         subject: the design.
         case: the round.
-        order: the order in which the design sees the pool.
-        seeds: of the design's random numbers.
+        renumbering: the numbering under which the design sees the pool.
+        seeds: seeds of ``view.rng``.
     """
-    asked = 0.0 if case == FIRST else _RENUMBERED.asked
-    view = replace(_RENUMBERED, asked=asked, scored=subject.plays(SCORED)).view()
-    other = order.view(view)
+    share_labelled = 0.0 if case == FIRST_ROUND else _CASE.share_labelled
+    scored = subject.plays(WITH_SCORES)
+    view = replace(_CASE, share_labelled=share_labelled, scored=scored).view()
+    renumbered_view = renumbering.view(view)
     chosen = np.zeros((len(seeds), view.pool.n_pairs), dtype=np.bool_)
     for row, seed in zip(chosen, seeds, strict=True):
-        shown = replace(other, rng=np.random.default_rng(seed))
-        row[pair_numbers(view.pool, order.old(subject.pairs(case, shown)))] = True
+        design_view = replace(renumbered_view, rng=np.random.default_rng(seed))
+        pairs = renumbering.original_pairs(subject.select(case, design_view))
+        row[pair_numbers(view.pool, pairs)] = True
     return chosen

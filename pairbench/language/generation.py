@@ -7,7 +7,8 @@ them. Shards are written atomically, so that an interrupted command resumes afte
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,33 +155,18 @@ def generate_pool(
     what = what or GenerationSettings()
     check_at_least(1, batch=batch)
     _pyarrow()
-    by_key: dict[str, str] = {}
-    for prompt in prompts:
-        by_key.setdefault(text_digest(prompt), prompt)
-    distinct = list(by_key.values())
-    if not distinct:
-        raise InvalidParameter("there is no prompt to complete.")
+    distinct = _distinct_prompts(prompts)
     _check_folder(out)
     checkpoint = load_decoder(policy, device=device, dtype=dtype)
     prompt_ids = _tokenize_prompts(checkpoint, distinct, what.sampling.max_tokens)
-    starts = range(0, len(distinct), what.shard)
     shards = [
         _Shard(out / f"{number:05}.parquet", slice(start, start + what.shard))
-        for number, start in enumerate(starts)
+        for number, start in enumerate(range(0, len(distinct), what.shard))
     ]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        # The operating system releases the lock if this process is killed.
-        with FileLock(out / ".lock", blocking=False):
-            work = _write_missing(
-                out, shards, checkpoint, distinct, prompt_ids, what, batch, on_progress
-            )
-    except Timeout:
-        raise RunError(
-            f"another process is writing into {out}. Wait for it, or give another --out."
-        ) from None
-    except OSError as error:
-        raise RunError(f"cannot write into {out}: {error.strerror or error}.") from error
+    with _locked_folder(out):
+        work = _write_missing(
+            out, shards, checkpoint, distinct, prompt_ids, what, batch, on_progress
+        )
     return GenerationSummary(
         prompts=len(distinct),
         repeated=len(prompts) - len(distinct),
@@ -205,6 +191,40 @@ class _Work(NamedTuple):
     made: int
     tokens: int
     seconds: float
+
+
+def _distinct_prompts(prompts: Sequence[str]) -> list[str]:
+    """Return the prompts without repetitions, in the order of their first occurrences.
+
+    Raises:
+        InvalidParameter: If there are none.
+    """
+    by_digest: dict[str, str] = {}
+    for prompt in prompts:
+        by_digest.setdefault(text_digest(prompt), prompt)
+    if not by_digest:
+        raise InvalidParameter("there is no prompt to complete.")
+    return list(by_digest.values())
+
+
+@contextmanager
+def _locked_folder(out: Path) -> Iterator[None]:
+    """Create a folder and hold its lock for the ``with`` block.
+
+    Raises:
+        RunError: If another process holds the lock, or the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # The operating system releases the lock if this process is killed.
+        with FileLock(out / ".lock", blocking=False):
+            yield
+    except Timeout:
+        raise RunError(
+            f"another process is writing into {out}. Wait for it, or give another --out."
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot write into {out}: {error.strerror or error}.") from error
 
 
 def _write_missing(

@@ -290,6 +290,23 @@ class _InverseCdfProcessor:
         return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
+def _left_padded(prompts: list[Sequence[int]], pad: int) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Pad prompts to one length on the left, because generated tokens must follow the prompt.
+
+    Returns:
+        Token ids and the attention mask, both ``(n, length)``.
+    """
+    import torch
+
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    return ids, mask
+
+
 def _generate(
     checkpoint: Checkpoint,
     sampling: Sampling,
@@ -307,13 +324,8 @@ def _generate(
 
     model, ends = checkpoint.model, end_token_ids(checkpoint)
     pad = checkpoint.tokenizer.pad_token_id
-    width = max(map(len, prompts))
-    # Padding is on the left, because generated tokens must follow the prompt.
-    ids = torch.full((len(prompts), width), pad)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
+    ids, mask = _left_padded(prompts, pad)
+    width = ids.shape[1]
     processors: list[Any] = []
     if sampling.temperature != 1:
         processors.append(TemperatureLogitsWarper(sampling.temperature))

@@ -148,6 +148,7 @@ def estimate_positive(value: float, draws: Array, n: int) -> Estimate:
     return _estimates(np.array([value]), draws[:, None], n)[0]
 
 
+# Why: docs/decisions/033-bootstrap-intervals-are-widened.md
 def t_inflation(freedom: Array | int) -> Array:
     """Compute t(ν)/z, by which estimating the variance widens an interval.
 

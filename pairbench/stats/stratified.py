@@ -161,6 +161,7 @@ class StratifiedBootstrap:
         """Compute draws less values, ``(DRAWS, m, k)``, scaled to have unbiased variances."""
         return (self.draws - self.values) * np.sqrt(self.seeds / (self.seeds - 1))
 
+    # Why: docs/decisions/033-bootstrap-intervals-are-widened.md
     def _t_inflation(self, squares: Array) -> Array:
         """Compute t(ν)/z of means over environments, ``(…,)``.
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from pairbench import Pool, View
-from pairbench.checks.cases import CASES, SCALE, Case, Order
+from pairbench.checks.cases import CASES, LARGE_CASE, Case, Renumbering
 from pairbench.pool.pairs import pair_numbers
 
 MakePool = Callable[..., Pool]
 
 
-def differences(view: View) -> float:
+def largest_difference(view: View) -> float:
     return float(np.abs(np.diff(view.pool.phi, axis=1)).max())
 
 
-IS: dict[str, Callable[[View], object]] = {
+CONDITIONS: dict[str, Callable[[View], object]] = {
     "later round": lambda v: (
         len(v.labels) > 10
         and not v.pool.valid.all()
@@ -29,7 +29,7 @@ IS: dict[str, Callable[[View], object]] = {
     "one feature": lambda v: v.pool.dim == 1,
     "duplicates": lambda v: len(np.unique(v.pool.phi[0], axis=0)) == 2,
     "all completions equal": lambda v: (
-        not differences(v)
+        not largest_difference(v)
         and not np.ptp(v.pool.log_ref)
         and not np.ptp(v.pool.lengths, axis=1).any()
     ),
@@ -45,10 +45,10 @@ IS: dict[str, Callable[[View], object]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_round_is_what_it_is_called(name: str) -> None:
+def test_a_case_meets_the_condition_in_its_name(name: str) -> None:
     case = CASES[name]
     view, again = case.view(), case.view()
-    assert IS[name](view)
+    assert CONDITIONS[name](view)
     assert view.pool.proper(view.pairs).all()
     assert view.budget_left == case.n
     assert not view.pairs.flags.writeable
@@ -62,33 +62,35 @@ def test_a_round_is_what_it_is_called(name: str) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_large_round_is_large() -> None:
-    view = SCALE.view()
+def test_the_large_case_is_large() -> None:
+    view = LARGE_CASE.view()
     assert (view.pool.n_pairs, len(view.pairs), view.budget_left) == (272_000, 300, 200)
 
 
-def test_another_order_is_the_same_pool() -> None:
-    view = Case("", there=0.6, scored=True).view()
+def test_renumbering_keeps_all_values_of_a_pool() -> None:
+    view = Case("", share_valid=0.6, scored=True).view()
     rng = np.random.default_rng(0)
     n, k, _ = view.pool.features.shape
-    order = Order(rng.permutation(n), rng.permuted(np.tile(np.arange(k), (n, 1)), axis=1))
-    other = order.view(view)
-    np.testing.assert_array_equal(order.old(other.pairs), view.pairs)
-    # Features of float32, so that nothing is rounded.
+    renumbering = Renumbering(
+        rng.permutation(n), rng.permuted(np.tile(np.arange(k), (n, 1)), axis=1)
+    )
+    other = renumbering.view(view)
+    np.testing.assert_array_equal(renumbering.original_pairs(other.pairs), view.pairs)
+    # Equal bit for bit, because features are float32 and their differences float64.
     np.testing.assert_array_equal(
         other.pool.differences(other.pairs), view.pool.differences(view.pairs)
     )
     pairs = np.argwhere(other.pool.pair_mask)
-    old = order.old(pairs)
+    original = renumbering.original_pairs(pairs)
     assert other.pool.n_pairs == view.pool.n_pairs
-    assert view.pool.proper(old).all()
-    np.testing.assert_array_equal(order.new(old), pairs)
+    assert view.pool.proper(original).all()
+    np.testing.assert_array_equal(renumbering.pairs(original), pairs)
     for name in ("log_ref", "lengths", "scores"):
-        there, here = getattr(other.pool, name), getattr(view.pool, name)
+        renumbered, values = getattr(other.pool, name), getattr(view.pool, name)
         np.testing.assert_allclose(
-            there[pairs[:, 0], pairs[:, 1]], here[old[:, 0], old[:, 1]], rtol=1e-12
+            renumbered[pairs[:, 0], pairs[:, 1]], values[original[:, 0], original[:, 1]], rtol=1e-12
         )
     np.testing.assert_allclose(
-        other.pool.prompt_weights[pairs[:, 0]], view.pool.prompt_weights[old[:, 0]]
+        other.pool.prompt_weights[pairs[:, 0]], view.pool.prompt_weights[original[:, 0]]
     )
     np.testing.assert_array_equal(other.labels, view.labels)

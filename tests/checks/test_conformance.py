@@ -1,4 +1,4 @@
-"""Each check finds what it is there to find, says so, and finds nothing in a good design."""
+"""Each check fails bad designs with a message that says why, and passes good ones."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 
 from pairbench import register_design, uniform_pairs
-from pairbench.checks.conformance import CHECKS, FAIL, PASS, SKIPPED, Result, run_check, run_checks
+from pairbench.checks.conformance import (
+    CHECKS,
+    FAIL,
+    PASS,
+    SKIPPED,
+    CheckResult,
+    run_check,
+    run_checks,
+)
 from pairbench.checks.subject import Subject
 from pairbench.design.registry import DESIGNS
 from pairbench.errors import InvalidParameter, PluginError, UnknownDesign
 
-Check = Callable[..., dict[str, Result]]
-ELSEWHERE = {"another-process", "scale"}
+Check = Callable[..., dict[str, CheckResult]]
+IN_SUBPROCESS = {"another-process", "scale"}
 HEADER = """\
 import os, random, time
 from dataclasses import dataclass
@@ -27,9 +35,9 @@ from pairbench import ControlView, Design, cycle_pairs, top_pairs, uniform_pairs
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a design file: a whole one, or the lines of a function select(view, n)."""
+    """Write a design file: a whole one, or the lines of a function select(view, n)."""
 
-    def written(code: str) -> str:
+    def write_design(code: str) -> str:
         path = tmp_path / "mine.py"
         code = dedent(code).strip()
         if "def select" not in code:
@@ -37,23 +45,23 @@ def write(tmp_path: Path) -> Callable[[str], str]:
         path.write_text(f"{HEADER}{code}\n")
         return str(path)
 
-    return written
+    return write_design
 
 
 @pytest.fixture
 def check(write: Callable[[str], str]) -> Check:
-    """Makes all checks that need no other process, or those named."""
+    """Run the named checks of a design, or all that need no other process."""
 
-    def checked(code: str, *names: str, params: str = "") -> dict[str, Result]:
+    def run(code: str, *names: str, params: str = "") -> dict[str, CheckResult]:
         subject = Subject(write(code) + params)
-        wanted = names or [name for name in CHECKS if name not in ELSEWHERE]
-        return {name: run_check(subject, name) for name in wanted}
+        selected = names or [name for name in CHECKS if name not in IN_SUBPROCESS]
+        return {name: run_check(subject, name) for name in selected}
 
-    return checked
+    return run
 
 
 @pytest.fixture(autouse=True)
-def _as_if_nothing_had_happened() -> Iterator[None]:
+def _restore_registry_and_random_state() -> Iterator[None]:
     designs, states = dict(DESIGNS._registered), np.random.get_state()  # noqa: NPY002
     yield
     DESIGNS._registered.clear()
@@ -65,7 +73,7 @@ GOOD = [
     "return uniform_pairs(view, n)",
     "return uniform_pairs(view, n).tolist()",
     "return uniform_pairs(view, n).astype(np.uint8)",
-    # Sure of its choice, but for ties.
+    # Deterministic except for ties.
     """
     phi = view.pool.phi
     return top_pairs(view, ((phi[:, :, None] - phi[:, None]) ** 2).sum(axis=3), n)
@@ -81,7 +89,7 @@ GOOD = [
     """,
     """
     @dataclass(frozen=True)
-    class Told(Design):
+    class Control(Design):
         control: ClassVar[bool] = True
         def select(self, view, n):
             assert isinstance(view, ControlView) and len(view.theta) == len(view.covariance)
@@ -100,9 +108,9 @@ def test_a_good_design_passes(check: Check, code: str) -> None:
     assert {name for name, r in results.items() if r.message} - skipped == {"docstring"}
 
 
-def only(case: str, otherwise: str) -> str:
-    """Uniform, except where a condition on the view holds."""
-    return f"if {case}:\n    {otherwise}\nreturn uniform_pairs(view, n)"
+def only(condition: str, statement: str) -> str:
+    """Write a uniform design that runs a statement where a condition on the view holds."""
+    return f"if {condition}:\n    {statement}\nreturn uniform_pairs(view, n)"
 
 
 BAD = [
@@ -249,7 +257,7 @@ BAD = [
         r"when the completions were numbered otherwise.* ordered: ClassVar\[bool\] = True",
     ),
     (
-        # Every other pair is the prompt's first, which is more than its share.
+        # Half of the pairs are the first of their prompt, which is more often than uniform.
         "completion-order",
         "chosen = uniform_pairs(view, n)\nfirst = view.rng.random(n) < 0.5\n"
         "prompt = chosen[first, 0]\nchosen[first, 1:] = view.pool.valid_first[prompt, :2]\n"
@@ -260,7 +268,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "code", "message"), BAD)
-def test_a_check_finds_what_it_is_there_to_find(
+def test_a_check_fails_a_design_that_breaks_its_rule(
     check: Check, name: str, code: str, message: str
 ) -> None:
     results = check(code)
@@ -272,14 +280,14 @@ def test_a_check_finds_what_it_is_there_to_find(
     assert failed <= {name, *allowed}
 
 
-def test_what_builds_on_an_ordinary_round_waits_for_it(check: Check) -> None:
+def test_most_checks_are_skipped_if_the_ordinary_round_fails(check: Check) -> None:
     results = check("return uniform_pairs(view, n + 1)")
-    waiting = {name for name, result in results.items() if result.status == SKIPPED}
-    assert waiting == set(results) - {"rows", "proper", "unchanged-view", "docstring"}
+    skipped = {name for name, result in results.items() if result.status == SKIPPED}
+    assert skipped == set(results) - {"rows", "proper", "unchanged-view", "docstring"}
     assert "does not play an ordinary round" in results["hard-cases"].message
 
 
-def test_nothing_is_said_of_rows_that_are_none(check: Check) -> None:
+def test_rows_are_not_checked_if_a_design_writes_into_its_view(check: Check) -> None:
     results = check("view.pairs[:] = 0\nreturn uniform_pairs(view, n)", "rows", "proper")
     assert {result.status for result in results.values()} == {SKIPPED}
     assert "tries to write into its view" in results["rows"].message
@@ -322,33 +330,36 @@ LINES = "Family: plain.\nSource: none.\nAssumes: nothing.\nCost: O(n)."
         ("Pairs.\n\nFamily: plain.\nCost: O(n).", "lines 'Source: …', 'Assumes: …'"),
         (f"Pairs.\n\n{LINES.replace('plain', 'plane')}", "no family 'plane'. Did you mean 'plain'"),
         (f"Pairs.\n\n{LINES.replace('plain', 'xyz')}", "no family 'xyz'. There are: plain, "),
-        (f"Pairs.\n\n{LINES.replace('plain', 'control')}", "a control, and nothing else, is of"),
+        (
+            f"Pairs.\n\n{LINES.replace('plain', 'control')}",
+            "for designs with control = True, and only",
+        ),
         (LINES, "no docstring that says in one sentence"),
     ],
 )
-def test_a_docstring_is_asked_of_our_own_designs_and_remarked_on_in_others(
+def test_docstring_faults_fail_built_in_designs_and_are_remarks_on_others(
     tmp_path: Path, doc: str, message: str
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(f'"""{doc}\n"""\ndef select(view, n):\n    return []\n')
     subject = Subject(str(path))
-    theirs = run_check(subject, "docstring")
-    subject.own = True
-    ours = run_check(subject, "docstring")
-    assert theirs.status == PASS
-    assert ours.status == (FAIL if message else PASS)
-    assert message in theirs.message
-    assert message in ours.message
-    assert bool(theirs.message) == bool(ours.message) == bool(message)
+    as_other = run_check(subject, "docstring")
+    subject.built_in = True
+    as_built_in = run_check(subject, "docstring")
+    assert as_other.status == PASS
+    assert as_built_in.status == (FAIL if message else PASS)
+    assert message in as_other.message
+    assert message in as_built_in.message
+    assert bool(as_other.message) == bool(as_built_in.message) == bool(message)
 
 
-def test_ours_are_those_in_the_package() -> None:
-    assert Subject("uniform").own
+def test_a_design_that_ships_with_pairbench_is_built_in() -> None:
+    assert Subject("uniform").built_in
 
 
 # -- other processes -----------------------------------------------------------------------------
 
-ELSEWHERE_BAD = [
+BAD_IN_SUBPROCESS = [
     (
         "return uniform_pairs(view, n)[sorted(range(n), key=lambda i: hash(str(i)))]",
         r"^no labels yet: in another process it chose other pairs.* no hash\(\) of a text",
@@ -377,21 +388,23 @@ ELSEWHERE_BAD = [
 ]
 
 
-@pytest.mark.parametrize(("code", "message"), ELSEWHERE_BAD)
-def test_what_another_process_cannot_do_is_found(check: Check, code: str, message: str) -> None:
+@pytest.mark.parametrize(("code", "message"), BAD_IN_SUBPROCESS)
+def test_a_design_that_fails_in_another_process_fails_the_check(
+    check: Check, code: str, message: str
+) -> None:
     result = check(code, "another-process")["another-process"]
     assert result.status == FAIL
     assert re.search(message, result.message), result.message
 
 
-def test_a_design_that_only_this_process_knows_is_found() -> None:
+def test_a_design_registered_only_in_this_process_fails_the_check() -> None:
     register_design("only-here", lambda view, n: uniform_pairs(view, n))
     result = run_check(Subject("only-here"), "another-process")
     assert result.status == FAIL
     assert "UnknownDesign: no design 'only-here'" in result.message
 
 
-def test_all_checks_are_made_in_a_process_of_their_own(write: Callable[[str], str]) -> None:
+def test_run_checks_runs_all_checks_in_a_subprocess(write: Callable[[str], str]) -> None:
     design = write(
         """
         def select(view, n, share=1.0):
@@ -418,7 +431,7 @@ def test_all_checks_are_made_in_a_process_of_their_own(write: Callable[[str], st
         ),
     ],
 )
-def test_a_design_that_hangs_or_ends_its_process_is_found(
+def test_a_design_that_hangs_or_exits_fails_and_skips_the_remaining_checks(
     write: Callable[[str], str], code: str, message: str
 ) -> None:
     results = {result.check: result for result in run_checks(write(code), 4)}
@@ -432,7 +445,7 @@ def test_a_design_that_hangs_or_ends_its_process_is_found(
         assert results[name].message == "hard-cases did not come to an end."
 
 
-def test_what_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
+def test_a_design_that_cannot_be_made_raises_at_once(tmp_path: Path) -> None:
     for design, error in (
         ("no-such-design", UnknownDesign),
         (str(tmp_path / "no.py"), PluginError),
@@ -442,6 +455,6 @@ def test_what_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
             next(run_checks(design, 60))
 
 
-def test_every_check_says_in_a_line_what_it_asks_for() -> None:
+def test_the_docstring_of_a_check_is_one_sentence() -> None:
     for check in CHECKS.values():
         assert re.fullmatch(r"[A-Z].*\.", check.__doc__ or "")

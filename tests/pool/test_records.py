@@ -110,7 +110,7 @@ def test_parquet_is_read_whatever_its_name(tmp_path: Path) -> None:
         (b'{"a": 1}\n{"a": "\xff"}\n', "a.jsonl", "line 2: byte 8 is no UTF-8. Save the file as"),
         (b"\xff\xfea", "a.jsonl", "begins like UTF-16 text and is not"),
         (b"\x1f\x8b\x08", "a.jsonl.gz", "cannot read .*gz: Compressed file ended"),
-        (gzip.compress(b'{"a": 1}', mtime=0)[:-9], "a.jsonl.gz", "cannot read .*gz: Compressed file ended"),
+        (gzip.compress(b"{}", mtime=0)[:-9], "a.jsonl.gz", "cannot read .*Compressed file ended"),
         (bz2.compress(b'{"a": 1}')[:-9], "a.jsonl", "cannot read .*Compressed file ended"),
         (b"\xfd7zXZ\x00no more", "a.jsonl.xz", "cannot read .*xz"),
         (b"\x28\xb5\x2f\xfd no more", "a.jsonl.zst", "cannot read .*zst"),

@@ -16,11 +16,11 @@ from pairbench.view.budget import quantity_noun
 if TYPE_CHECKING:
     from pairbench.cells.run import RunResult
     from pairbench.cells.store import CellRecord, Failure
-    from pairbench.checks.conformance import Result
+    from pairbench.checks.conformance import CheckResult
     from pairbench.reports.report import Report, Section
 
 
-def print_checks(design: str, results: Sequence["Result"]) -> None:
+def print_checks(design: str, results: Sequence["CheckResult"]) -> None:
     """Print the result of each check, then what to fix and further notes.
 
     Args:
@@ -29,7 +29,7 @@ def print_checks(design: str, results: Sequence["Result"]) -> None:
     """
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("check", style="bold", no_wrap=True)
-    table.add_column("what a design does", ratio=1)
+    table.add_column("what a design must do", ratio=1)
     table.add_column("result", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     styles = {"pass": "green", "fail": "bold red", "skipped": "yellow"}
