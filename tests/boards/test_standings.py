@@ -666,6 +666,7 @@ def coverage(
     return float(np.mean(covered)), float(np.mean(covered_unwidened))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulated", [SYNTHETIC, ALPACA_EVAL])
 def test_intervals_have_about_their_nominal_coverage(simulated: Simulated) -> None:
     assert 0.90 <= coverage(200, simulated)[0] <= 0.985
@@ -730,6 +731,7 @@ def copy_shares(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulated", [SYNTHETIC, ALPACA_EVAL])
 def test_copies_of_a_design_rarely_have_different_ranks(simulated: Simulated) -> None:
     assert copy_shares(30, simulated)["split"] <= 0.1

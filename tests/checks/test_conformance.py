@@ -418,6 +418,7 @@ def test_run_checks_runs_all_checks_in_a_subprocess(write: Callable[[str], str])
     assert "later round (3 of 7)" in results[list(CHECKS).index("hard-cases")].message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "message"),
     [
