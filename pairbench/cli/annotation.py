@@ -39,7 +39,9 @@ def select_command(
     ] = False,
     merge_prompts: Annotated[
         bool,
-        typer.Option("--merge-prompts", help="Merge prompts of the same text with different ids."),
+        typer.Option(
+            "--merge-prompts", help="Merge prompts that have the same text and different IDs."
+        ),
     ] = False,
     embed: Annotated[
         str | None,
