@@ -46,7 +46,9 @@ _TOOL_AND_ID = re.compile(r"\S+ (?!None$)\S.*")
 def _parse_preference(value: object) -> str:
     """Parse an answer, which may be a word, a number or null, to a key of :data:`LABELS`."""
     word = "skip" if value is None else value
-    if isinstance(word, int | float) and not isinstance(word, bool):
+    if isinstance(word, int) and not isinstance(word, bool):
+        word = str(min(max(word, -1), 2))  # others are no answer, and may be too long for a text
+    elif isinstance(word, float):
         word = "skip" if math.isnan(word) else f"{word:g}"
     if isinstance(word, str):
         word = word.strip().lower()
