@@ -51,6 +51,7 @@ def measured_over_predicted(environment: str, design: str, seeds: range) -> floa
     return float(np.mean(measured) / np.mean(predicted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("environment", ["pairbench/Isotropic-v1", "pairbench/PowerLaw-v1"])
 def test_measured_gap_is_near_the_predicted_one(environment: str, design: str) -> None:

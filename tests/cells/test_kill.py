@@ -152,7 +152,10 @@ def test_fifty_kills_at_random_moments_lose_nothing(
     kill_repeatedly(50, tmp_path / "run", started, cli, results, undisturbed)
 
 
-@pytest.mark.parametrize("target", ["the group, as a terminal does", "the run alone"])
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param("the group, as a terminal does", marks=pytest.mark.slow), "the run alone"],
+)
 def test_ctrl_c_stops_with_a_message_and_the_same_command_resumes(
     tmp_path: Path, started: Start, cli: Cli, results: Results, undisturbed: Any, target: str
 ) -> None:

@@ -126,6 +126,7 @@ def test_the_optimistic_delta_quantile_is_active_ultrafeedbacks(
         assert min(abs(gaps[i, j] - gap), abs(gaps[j, i] - gap)) < 1e-12
 
 
+@pytest.mark.slow
 def test_the_optimistic_delta_quantile_breaks_ties_at_random(
     make_pool: MakePool, make_view: MakeView
 ) -> None:

@@ -135,6 +135,7 @@ def test_training_leaves_the_reference_alone_and_is_the_same_again() -> None:
     assert reference(drawn).fingerprint() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     ["trainer='ipo'", "trainer='rdpo'", "trainer='cdpo'", "lora_rank=2", "beta=0.5"],

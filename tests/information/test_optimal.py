@@ -67,6 +67,7 @@ def least_by_clarabel(given: Problem) -> float:
     return -1 / value if given.criterion == "e" else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("seed", range(30))
 def test_the_value_is_that_of_an_independent_solver(

@@ -21,6 +21,7 @@ def entries(request: pytest.FixtureRequest) -> list[BoardEntry]:
     return load_entries(str(request.param))
 
 
+@pytest.mark.slow
 def test_every_design_has_an_entry_that_was_reproduced(entries: list[BoardEntry]) -> None:
     names = {entry.design.name for entry in entries}
     assert set(design_names()) - names == (set() if entries[0].board == "cost-v1" else WRAPPERS)

@@ -83,6 +83,7 @@ CHAINS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("annotator", "teacher"), CHAINS, ids=[text for text, _ in CHAINS])
 def test_answers_come_as_often_as_b_prefs(
     make_world: MakeWorld, answering: Answering, annotator: str, teacher: Teacher

@@ -345,6 +345,7 @@ LASTING: list[tuple[Response, list[str], int]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "words", "times"), LASTING)
 def test_faults_that_last_are_told_and_what_was_answered_is_kept(
     server: Server,

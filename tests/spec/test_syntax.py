@@ -215,6 +215,7 @@ DESIGNS = sorted((Path(__file__).parent.parent / "designs").glob("[a-z]*.py"))
 words = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_comments_blank_lines_and_docstrings_anywhere_keep_the_digest(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(DESIGNS))

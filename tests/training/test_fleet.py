@@ -72,6 +72,7 @@ def plain(
     return np.array(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", DECODERS)
 @pytest.mark.parametrize("ends", [True, False])
 def test_losses_are_those_of_plain_training(architecture: str, ends: bool) -> None:

@@ -116,6 +116,7 @@ def test_torch_has_the_same_loss(make_pool: MakePool) -> None:
     np.testing.assert_allclose(theta.grad.numpy() * 25, loss.gradient(here), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_the_optimum_is_scipys_from_any_start(

@@ -49,6 +49,7 @@ ANNOTATORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annotator", ANNOTATORS)
 def test_no_rewards_have_less_excess_loss(annotator: str) -> None:
     world = drawn(3, 4, 5).with_annotator(annotator, 2)
