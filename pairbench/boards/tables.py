@@ -28,7 +28,9 @@ CURVES: Columns = {
     "seed": Column("int64", "seed of the world"),
     "budget": Column("int64", "cumulative budget, in labels or money"),
     "gap": Column("double", "suboptimality on held-out prompts, reward units"),
-    "spent": Column("double", "labels or money spent by the budget; the mean over seeds in each row"),
+    "spent": Column(
+        "double", "labels or money spent by the budget; the mean over seeds in each row"
+    ),
 }
 """Columns of :func:`gap_table`, which has one row for each gap of an entry."""
 
