@@ -102,6 +102,7 @@ def test_labels_do_not_depend_on_the_order_of_the_pool(
         assert shown == (pair["prompt"], pair["first"], pair["second"])
 
 
+@pytest.mark.slow
 def test_a_pair_asked_again_has_an_id_of_its_own(here: Cli, pool: Path, tmp_path: Path) -> None:
     (tmp_path / "same.py").write_text(
         "import numpy as np\ndef select(view, n):\n    return np.tile([0, 1, 0], (n, 1))\n"

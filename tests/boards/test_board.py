@@ -133,6 +133,7 @@ def test_quickstart_is_a_board() -> None:
     assert "quickstart" in board_names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", board_names())
 def test_a_board_names_designs_and_environments_that_exist(name: str) -> None:
     board = load_board(name)

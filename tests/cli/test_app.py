@@ -341,6 +341,7 @@ def test_a_run_prints_a_table_and_the_path_of_a_figure(cli: Cli, tmp_path: Path)
     assert "4 cells in runs/custom: 0 played now, 4 already stored." in again.stdout
 
 
+@pytest.mark.slow
 def test_a_run_of_files(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SELECT)
     (tmp_path / "world.py").write_text(ENVIRONMENT)

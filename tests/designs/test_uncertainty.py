@@ -563,6 +563,7 @@ def test_apl_sieves(make_same: MakeSame, form: str) -> None:
     assert set(made) == set(through)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["certainty", "mid"])
 def test_apl_draws_pairs_from_the_policy(
     make_pool: MakePool, make_view: MakeView, form: str

@@ -220,6 +220,7 @@ def two_kinds(n: int) -> tuple[Pool, Pairs, Array]:
     return pool, pairs, (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_uncertainty_falls_where_labels_are(name: str, make_view: MakeView) -> None:
     pool, pairs, labels = two_kinds(400)

@@ -206,6 +206,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads(make_pool: MakePool
         assert a[2:5] == b[2:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(12, 6, 3), (1, 20, 4)], ids=["prompts", "rows"])
 def test_the_result_does_not_depend_on_the_tiles_or_the_device(
     make_pool: MakePool, shape: tuple[int, int, int]

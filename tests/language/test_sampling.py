@@ -106,6 +106,7 @@ def drawn_as(sample: Sample) -> tuple[int, ...]:
     return (*sample.ids, *([END] if sample.finished else []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [Sampling(2), Sampling(2, temperature=0.6, top_p=0.7, seed=5)])
 def test_frequencies_are_the_models(decoder: Checkpoint, how: Sampling) -> None:
     n = 1000

@@ -292,6 +292,7 @@ SOON = {"retry-after-ms": "10"}
 PROXY = "<html>Bad gateway</html>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "times"),
     [
@@ -508,6 +509,7 @@ def test_the_first_reply_counts(tmp_path: Path) -> None:
     assert replies == {kept.read(request)}
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_once_get_the_same_answers(server: Server, tmp_path: Path) -> None:
     rng, lock, met = np.random.default_rng(0), threading.Lock(), threading.Event()
 

@@ -142,6 +142,7 @@ def test_replies_change_single_votes(votes: Given) -> None:
     assert world.pool.n_pairs == plain.pool.n_pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", design_names())
 def test_every_design_plays_a_record(design: str, votes: Given) -> None:
     env = recorded()

@@ -191,6 +191,7 @@ def test_a_page_says_why_a_pool_is_not_drawn(built: SiteSummary, data_folder: Pa
     assert (built.folder / "environments/isotropic-v1.html").read_text().count("<circle") == 48
 
 
+@pytest.mark.slow
 def test_the_same_entries_give_the_same_bytes_wherever_they_are_built(tmp_path: Path) -> None:
     boards = tmp_path / "boards"
     # Three whose pools cannot be drawn: no data, no such environment, a file that does not load.

@@ -495,6 +495,7 @@ def test_the_probability_of_improvement_is_mann_and_whitneys(values: NDArray[np.
     assert there.high >= there.value - 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 30), (4, 10)])
 def test_intervals_over_environments_hold_the_truth_about_as_often_as_they_say(
     shape: tuple[int, int],

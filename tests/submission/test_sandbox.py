@@ -355,6 +355,7 @@ def _has_ended(process: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "message"),
     [

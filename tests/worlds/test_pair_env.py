@@ -40,6 +40,7 @@ def proper_action(env: PairEnv, seed: int = 0) -> NDArray[np.int64]:
     return env.action(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["pairbench, gymnasium", "gymnasium, pairbench"])
 def test_gymnasium_knows_every_id_in_either_import_order(root: Path, order: str) -> None:
     code = f"""
