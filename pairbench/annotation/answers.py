@@ -50,7 +50,7 @@ class UnclearAnswer(NamedTuple):
 
 
 class AnswerKey(NamedTuple):
-    """What a tool identifies an answer by.
+    """Identity of an answer in a tool's export.
 
     Attributes:
         id: the question's id.

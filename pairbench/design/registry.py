@@ -121,8 +121,10 @@ def third_party_parts(name: str, design: Design) -> dict[str, str]:
     Returns:
         The digest of each part's file by the qualified name of the part's class.
     """
-    design_file = source_digest(DESIGNS.factory(name))
     digests = third_party_digests(design.parts())
+    if not digests:  # as with nearly all designs, whose file need not be parsed for this
+        return {}
+    design_file = source_digest(DESIGNS.factory(name))
     return {part: digest for part, digest in digests.items() if digest != design_file}
 
 

@@ -261,24 +261,27 @@ def read_corpus(path: Path, *, merge_prompts: bool = False) -> Corpus:
         InvalidData: If a record cannot be read, with its location and field, or if there is nothing
             to compare.
     """
-    records = [(row.location, record) for row, record in _parse_records(path)]
+    records = [
+        (row.location, _content_digest(record), record) for row, record in _parse_records(path)
+    ]
     ids: dict[str, set[str]] = {}
     if not merge_prompts:
-        for _, record in records:
+        for _, digest, record in records:
             if record.prompt is not None and record.prompt_id is not None:
-                ids.setdefault(_content_digest(record), set()).add(record.prompt_id)
+                ids.setdefault(digest, set()).add(record.prompt_id)
     prompts: dict[str, _PromptBuilder] = {}
     comparisons: list[Comparison] = []
-    for location, record in records:
-        digest = _content_digest(record)
+    for location, digest, record in records:
         if len(ids.get(digest, ())) > 1 and record.prompt_id is not None:
             # Only where the text does not tell the prompts apart, so that elsewhere answers are
             # matched with pairs of files that have no ids, too.
-            digest = text_digest(digest, record.prompt_id)
-        if digest not in prompts:
+            key = text_digest(digest, record.prompt_id)
+        else:
+            key = digest
+        if key not in prompts:
             prompt = Prompt(len(prompts), record.prompt, record.prompt_id, record.attachments)
-            prompts[digest] = _PromptBuilder(digest, prompt)
-        comparisons += prompts[digest].add(record, location)
+            prompts[key] = _PromptBuilder(key, prompt)
+        comparisons += prompts[key].add(record, location)
     read = [builder.prompt for builder in prompts.values()]
     comparable = tuple(prompt for prompt in read if prompt.distinct > 1)
     if not comparable:
@@ -294,7 +297,7 @@ def read_corpus(path: Path, *, merge_prompts: bool = False) -> Corpus:
         n_single_completion=len(prompts) - len(comparable),
         n_duplicates=sum(len(prompt.candidates) - prompt.distinct for prompt in read),
         n_identical=len(comparisons) - len(different),
-        unused=dict(Counter(name for _, record in records for name in record.unused)),
+        unused=dict(Counter(name for *_, record in records for name in record.unused)),
     )
 
 

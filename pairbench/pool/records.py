@@ -10,6 +10,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
@@ -81,13 +82,10 @@ def iter_records(path: Path) -> Iterator[Record]:
             the location.
     """
     is_empty = True
-    try:
+    with _reading(path):
         for record in _records(path):
             is_empty = False
             yield record
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidData(f"cannot read {path}: {reason}.") from error
     if is_empty:
         raise InvalidData(f"{path} is empty: it holds no record.")
 
@@ -101,12 +99,8 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         InvalidData: If the file cannot be read or has no such line.
     """
-    try:
-        with _open_text(path) as file:
-            content = file.read()
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidData(f"cannot read {path}: {reason}.") from error
+    with _reading(path), _open_text(path) as file:
+        content = file.read()
     # str.splitlines would also split at characters that may occur in a text, such as U+2028.
     text = _decode(content.removeprefix(_BOM), str(path))
     lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
@@ -136,6 +130,16 @@ def short_repr(value: object) -> str:
     """Return the repr of a value, cut to 60 characters, for messages."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the errors of a file that is missing or damaged into :class:`InvalidData`."""
+    try:
+        yield
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidData(f"cannot read {path}: {reason}.") from error
 
 
 def _records(path: Path) -> Iterator[Record]:

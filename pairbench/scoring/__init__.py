@@ -1,1 +1,1 @@
-"""How far a policy is from the best one, exactly or by sampling."""
+"""Suboptimality and other figures of a policy, exact or estimated from samples."""

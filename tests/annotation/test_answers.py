@@ -1,4 +1,4 @@
-"""What annotation tools and people give back, read without one label more, less or turned.
+"""Reading of annotators' answers: no label is added, lost or reversed.
 
 The files in ``exports`` were written by argilla 2.8.0 (``to_list(flatten=True)``, ``to_json``, and
 ``to_datasets`` saved as JSONL and CSV) and by the converter of label-studio-sdk 2.1.2, from what
